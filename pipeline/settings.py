@@ -1,0 +1,143 @@
+"""Settings: from the environment (`PIPELINE_…`), a `.env` file, and what the local platform says of itself.
+
+Parsed once at start; everything that is wrong is reported together. Other packages never read the
+environment: they are given values.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from streams.kafka import KafkaConfig
+
+ENDPOINTS_FILE = "endpoints.json"
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+class SettingsError(Exception):
+    """Some settings are wrong; the message lists each with what is allowed."""
+
+
+class Settings(BaseSettings):
+    """All settings. Each field is the variable `PIPELINE_` and its name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix="PIPELINE_", env_file=".env", extra="ignore", frozen=True)
+
+    environment: Literal["dev", "staging", "prod"] = Field("dev", description="dev runs all parts locally")
+    home: Path = Field(Path(".pipeline"), description="where the local platform keeps its state")
+
+    kafka_bootstrap: str = Field("127.0.0.1:9092", description="host:port of the brokers")
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    kafka_sasl_username: str | None = None
+    kafka_sasl_password: SecretStr | None = None
+    kafka_ssl_ca_location: str | None = None
+    kafka_replication: int = Field(1, ge=1, le=9, description="replicas of each topic")
+    partitions: int = Field(8, ge=1, le=1024, description="partitions of every topic")
+    session_timeout_seconds: float = Field(
+        10, ge=3, le=300, description="how long a dead worker keeps its partitions"
+    )
+
+    postgres_url: SecretStr = Field(
+        SecretStr("postgresql://pipeline@127.0.0.1:5432/pipeline"), description="libpq URL of the database"
+    )
+
+    aws_region: str = "us-east-1"
+    kinesis_endpoint: str | None = Field(None, description="unset: AWS itself")
+    dynamodb_endpoint: str | None = Field(None, description="unset: AWS itself")
+    kinesis_application: str = Field("pipeline", description="prefix of the lease tables in DynamoDB")
+    kinesis_shards: int = Field(2, ge=1, description="shards of each stream that the local platform makes")
+
+    session_gap_seconds: int = Field(1800, ge=1, description="a longer step between events cuts a session")
+    base_currency: str = Field("USD", pattern="^[A-Z]{3}$")
+    rates_file: Path = Field(REPOSITORY / "dbt" / "seeds" / "exchange_rates.csv")
+    email_hash_secret: SecretStr = Field(
+        SecretStr("change me"), description="key of the e-mail hash; set your own outside dev"
+    )
+    gold_every_seconds: int = Field(300, ge=5, description="interval of dbt builds")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put the running local platform's own endpoints below what the user sets."""
+        local = _LocalEndpoints(settings_cls, (init_settings, env_settings, dotenv_settings))
+        return init_settings, env_settings, dotenv_settings, local, file_secret_settings
+
+    @property
+    def kafka(self) -> KafkaConfig:
+        """How to reach Kafka."""
+        password = self.kafka_sasl_password
+        return KafkaConfig(
+            bootstrap=self.kafka_bootstrap,
+            security_protocol=self.kafka_security_protocol,
+            sasl_mechanism=self.kafka_sasl_mechanism,
+            sasl_username=self.kafka_sasl_username,
+            sasl_password=password.get_secret_value() if password else None,
+            ssl_ca_location=self.kafka_ssl_ca_location,
+        )
+
+    @property
+    def state_dir(self) -> Path:
+        """Where workers keep the local copy of their state; it can be thrown away at any time."""
+        return self.home / "state"
+
+
+class _LocalEndpoints(PydanticBaseSettingsSource):
+    """Endpoints that `pipeline up` wrote into its home, so that other commands find it without settings."""
+
+    def __init__(
+        self, settings_cls: type[BaseSettings], above: tuple[PydanticBaseSettingsSource, ...]
+    ) -> None:
+        super().__init__(settings_cls)
+        self._above = above
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002  (abstract in the base class)
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        given: dict[str, Any] = {}
+        for source in reversed(self._above):
+            given |= source()
+        if given.get("environment", "dev") != "dev":
+            return {}
+        try:
+            found = json.loads((Path(given.get("home", ".pipeline")) / ENDPOINTS_FILE).read_text())
+        except (OSError, ValueError):
+            return {}
+        return {name: value for name, value in found.items() if name in self.settings_cls.model_fields}
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings.
+
+    Raises:
+        SettingsError: one or more are wrong; all of them are in the message.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        lines = [
+            f"PIPELINE_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']} (it is {_shown(e)!r})"
+            for e in error.errors()
+        ]
+        raise SettingsError("wrong settings:\n  " + "\n  ".join(lines)) from None
+
+
+def _shown(error: Any) -> str:
+    secret = any(
+        "password" in str(part) or "secret" in str(part) or "url" in str(part) for part in error["loc"]
+    )
+    return "**********" if secret else str(error["input"])

@@ -1,0 +1,148 @@
+"""Kafka topics: names, what is kept in them, and their declaration on a broker."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+
+from streams.events import STREAMS, Stream
+
+MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
+DAY_MS: Final = 24 * 60 * 60 * 1000
+
+CLEAN_EVENTS: Final = "clean.events"
+CLEAN_PRODUCTS: Final = "clean.products"
+CLEAN_LOGS: Final = "clean.system-logs"
+SILVER_CUSTOMERS: Final = "silver.customers"
+SILVER_PRODUCTS: Final = "silver.products"
+SILVER_SESSIONS: Final = "silver.sessions"
+SILVER_IDENTITIES: Final = "silver.identities"
+SILVER_LATE_EVENTS: Final = "silver.late-events"
+DEAD_LETTERS: Final = "dead-letters"
+
+
+def raw_topic(stream: Stream) -> str:
+    """Give the topic that holds a stream's records as they came."""
+    return f"raw.{stream}"
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic to declare; a compacted one keeps the last record of each key for ever."""
+
+    name: str
+    compacted: bool = False
+    retention_days: int = 7
+
+    def config(self) -> dict[str, str]:
+        """Give the topic's configuration as the broker takes it."""
+        kept = (
+            {"cleanup.policy": "compact"}
+            if self.compacted
+            else {"cleanup.policy": "delete", "retention.ms": str(self.retention_days * DAY_MS)}
+        )
+        return {"max.message.bytes": str(MAX_MESSAGE_BYTES), **kept}
+
+
+TOPICS: Final = (
+    *(Topic(raw_topic(stream)) for stream in STREAMS),
+    Topic(CLEAN_EVENTS),
+    Topic(CLEAN_PRODUCTS),
+    Topic(CLEAN_LOGS),
+    Topic(SILVER_CUSTOMERS, compacted=True),
+    Topic(SILVER_PRODUCTS, compacted=True),
+    Topic(SILVER_SESSIONS, compacted=True),
+    Topic(SILVER_IDENTITIES),
+    Topic(SILVER_LATE_EVENTS),
+    Topic(DEAD_LETTERS, retention_days=30),
+)
+
+
+class TopicsError(Exception):
+    """The broker's topics are not what the pipeline needs; the message says what to do."""
+
+
+def partition_counts(admin: AdminClient, timeout_seconds: float = 10.0) -> dict[str, int]:
+    """Give each existing topic's number of partitions.
+
+    Raises:
+        TopicsError: the broker cannot be reached.
+    """
+    try:
+        metadata = admin.list_topics(timeout=timeout_seconds)
+    except KafkaException as error:
+        raise TopicsError(f"Kafka cannot be reached ({error.args[0].str()}); is it running?") from error
+    return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
+
+
+def check_topics(found: Mapping[str, int], wanted: Iterable[str], partitions: int) -> None:
+    """Refuse to go on with topics that are missing or divided otherwise.
+
+    Args:
+        found: number of partitions of each existing topic.
+        wanted: names of the topics that are needed.
+        partitions: the number of partitions they must have.
+
+    Raises:
+        TopicsError: naming each wrong topic and what to do.
+    """
+    wanted = list(wanted)
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        raise TopicsError(f"topics missing: {', '.join(missing)}; declare them with `pipeline topics`")
+    wrong = [f"{name} has {found[name]}" for name in wanted if found[name] != partitions]
+    if wrong:
+        raise TopicsError(
+            f"topics must have {partitions} partitions (PIPELINE_PARTITIONS), but {', '.join(wrong)}: "
+            f"set PIPELINE_PARTITIONS to what they have, or make the topics again and run `pipeline rebuild`"
+        )
+
+
+def declare_topics(
+    admin: AdminClient,
+    topics: Iterable[Topic],
+    *,
+    partitions: int,
+    replication: int,
+    timeout_seconds: float = 30.0,
+) -> list[str]:
+    """Create the topics that do not exist and set the configuration of those that do.
+
+    Returns:
+        the names of the topics that were created.
+
+    Raises:
+        TopicsError: the broker cannot be reached or refuses, or an existing topic has another partition count.
+    """
+    topics = list(topics)
+    found = partition_counts(admin, timeout_seconds)
+    existing = [topic for topic in topics if topic.name in found]
+    check_topics(found, [topic.name for topic in existing], partitions)
+    new = [
+        NewTopic(topic.name, num_partitions=partitions, replication_factor=replication, config=topic.config())
+        for topic in topics
+        if topic.name not in found
+    ]
+    futures = admin.create_topics(new, operation_timeout=timeout_seconds) if new else {}
+    for name, future in futures.items():
+        try:
+            future.result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise TopicsError(f"topic {name} cannot be created: {error.args[0].str()}") from error
+    _set_configuration(admin, existing)
+    return sorted(futures)
+
+
+def _set_configuration(admin: AdminClient, topics: list[Topic]) -> None:
+    resources = [
+        ConfigResource(ResourceType.TOPIC, topic.name, set_config=topic.config()) for topic in topics
+    ]
+    futures = admin.alter_configs(resources) if resources else {}
+    for resource, future in futures.items():
+        try:
+            future.result()
+        except KafkaException as error:
+            raise TopicsError(f"topic {resource.name} cannot be configured: {error.args[0].str()}") from error

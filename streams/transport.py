@@ -1,0 +1,73 @@
+"""Transport identity: where on Kinesis a record came from, carried through Kafka in headers.
+
+A producer's retry makes a new sequence number; a re-read of Kinesis makes the same one. Bronze and dead
+letters dedupe on it, because a broken record may have no usable `event_id`.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+Headers = list[tuple[str, bytes]]
+
+
+class TransportIdentity(NamedTuple):
+    """The identity of a Kinesis record, with what else Kinesis says of it.
+
+    `stream_epoch` is the stream's creation time (milliseconds since 1970): a stream that was deleted and made
+    again, or an emulator that was restarted, starts its sequence numbers again.
+    """
+
+    stream: str
+    stream_epoch: int
+    shard: str
+    sequence_number: str
+    sub_sequence_number: int
+    partition_key: str
+    arrived_at_ms: int
+    attempt: int = 0
+
+    @property
+    def arrived_at(self) -> datetime:
+        """The instant Kinesis took the record, the same on every re-read."""
+        return instant_of_ms(self.arrived_at_ms)
+
+
+def instant_of_ms(ms: int) -> datetime:
+    """Give the UTC instant of milliseconds since 1970."""
+    return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+def to_headers(identity: TransportIdentity) -> Headers:
+    """Give the Kafka headers of a record; the stream is known by its topic."""
+    return [
+        ("kinesis_stream_epoch", b"%d" % identity.stream_epoch),
+        ("kinesis_shard", identity.shard.encode()),
+        ("kinesis_sequence", identity.sequence_number.encode()),
+        ("kinesis_sub_sequence", b"%d" % identity.sub_sequence_number),
+        ("kinesis_partition_key", identity.partition_key.encode(errors="replace")),
+        ("kinesis_arrived_at", b"%d" % identity.arrived_at_ms),
+        ("attempt", b"%d" % identity.attempt),
+    ]
+
+
+def from_headers(stream: str, headers: Iterable[tuple[str, bytes]]) -> TransportIdentity:
+    """Read a record's identity from its headers.
+
+    Raises:
+        ValueError: a header is missing or is no number; the record was not forwarded by our workers.
+    """
+    found = dict(headers)
+    try:
+        return TransportIdentity(
+            stream=stream,
+            stream_epoch=int(found["kinesis_stream_epoch"]),
+            shard=found["kinesis_shard"].decode(),
+            sequence_number=found["kinesis_sequence"].decode(),
+            sub_sequence_number=int(found["kinesis_sub_sequence"]),
+            partition_key=found["kinesis_partition_key"].decode(),
+            arrived_at_ms=int(found["kinesis_arrived_at"]),
+            attempt=int(found.get("attempt", b"0")),
+        )
+    except KeyError as missing:
+        raise ValueError(f"record without the header {missing}") from missing
