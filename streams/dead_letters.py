@@ -60,7 +60,7 @@ class DeadLetter(Struct, kw_only=True):
 
 
 def dead_letter_key(identity: TransportIdentity) -> bytes:
-    """Give the Kafka key of a dead letter: its transport identity, so that one record's letters stay in order."""
+    """Give the Kafka key of a dead letter: its transport identity, so that its letters stay in order."""
     return (
         f"{identity.stream}/{identity.stream_epoch}/{identity.shard}/"
         f"{identity.sequence_number}/{identity.sub_sequence_number}"

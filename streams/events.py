@@ -51,14 +51,14 @@ class Event(Struct, kw_only=True, omit_defaults=True, tag_field="event_type"):
 
 
 class CustomerEvent(Event, kw_only=True):
-    """Something a known customer did with their account. A field that is null clears, an absent one leaves."""
+    """Something a known customer did with their account. A null field clears, an absent one leaves."""
 
     customer_id: Id
-    email: Email | None | UnsetType = UNSET
-    name: str | None | UnsetType = UNSET
-    country: Country | None | UnsetType = UNSET
-    birth_year: Annotated[int, Meta(ge=1850, le=2200)] | None | UnsetType = UNSET
-    marketing_opt_in: bool | None | UnsetType = UNSET
+    email: Email | UnsetType | None = UNSET
+    name: str | UnsetType | None = UNSET
+    country: Country | UnsetType | None = UNSET
+    birth_year: Annotated[int, Meta(ge=1850, le=2200)] | UnsetType | None = UNSET
+    marketing_opt_in: bool | UnsetType | None = UNSET
 
 
 class Signup(CustomerEvent, kw_only=True, tag="signup"):

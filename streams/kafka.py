@@ -29,11 +29,12 @@ class KafkaConfig:
         }
         return {name: value for name, value in given.items() if value is not None}
 
-    def librdkafka_producer(self) -> dict[str, Any]:
+    def librdkafka_producer(self, delivery_timeout_seconds: float = 30.0) -> dict[str, Any]:
         """Give the settings of every producer: idempotent, acknowledged by all replicas, keyed like Java's.
 
-        A delivery gives up (20 s) before a group session ends at the latest sensible setting, so that a worker
-        that lost its partitions does not write for long after.
+        Args:
+            delivery_timeout_seconds: when a delivery is given up. For a worker of a consumer group it is
+                below the session time-out, so that one who lost its partitions does not write long after.
         """
         return {
             **self.librdkafka(),
@@ -45,5 +46,5 @@ class KafkaConfig:
             "batch.size": 1_000_000,
             "message.max.bytes": MAX_MESSAGE_BYTES,
             "queue.buffering.max.messages": 500_000,
-            "delivery.timeout.ms": 20_000,
+            "delivery.timeout.ms": int(delivery_timeout_seconds * 1000),
         }

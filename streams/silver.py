@@ -16,7 +16,7 @@ REVISION: Final = "revision"
 
 
 class Revision(NamedTuple):
-    """Order of the states of one key: the state's epoch, then the last input offset of the batch that made it.
+    """Order of the states of one key: the state's epoch, then the last input offset of the batch.
 
     `epoch` is milliseconds since 1970 at which the state began empty, so a later beginning compares greater.
     """

@@ -5,7 +5,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its own exports lack them
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
 
 from streams.events import STREAMS, Stream
 
@@ -114,7 +119,7 @@ def declare_topics(
         the names of the topics that were created.
 
     Raises:
-        TopicsError: the broker cannot be reached or refuses, or an existing topic has another partition count.
+        TopicsError: the broker cannot be reached or refuses, or a topic has another partition count.
     """
     topics = list(topics)
     found = partition_counts(admin, timeout_seconds)

@@ -1,0 +1,259 @@
+"""A Faust app whose agents are given partition batches."""
+
+import asyncio
+import gc
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, cast
+
+import faust
+import msgspec
+from confluent_kafka.admin import AdminClient
+from faust.serializers import codecs
+from filelock import FileLock, Timeout
+
+from streams.engine.batch import Batch, Sink, Stage
+from streams.engine.changelog import ChangelogReader, new_consumer
+from streams.engine.consumer import BatchConsumer, BatchTransport
+from streams.engine.crash import crash
+from streams.engine.output import Outputs
+from streams.engine.runner import Runner, SinkRunner, StageRunner
+from streams.engine.table import PartitionTable
+from streams.kafka import KafkaConfig
+from streams.topics import Topic, check_topics, partition_counts
+
+log = logging.getLogger(__name__)
+
+STOP_DEADLINE_SECONDS: Final = 15.0
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """What a worker needs to know.
+
+    `app_id` is the consumer group. Session time-out and heartbeat decide how long a dead worker keeps its
+    partitions. `state_dir` holds the local copies of tables.
+    """
+
+    app_id: str
+    kafka: KafkaConfig
+    partitions: int
+    state_dir: Path
+    session_timeout_seconds: float = 10.0
+
+
+class _Untouched(codecs.Codec):
+    """Hands a batch on as it is: decoding is the stage's, once for the batch."""
+
+    def _loads(self, s: Any) -> Any:
+        return s
+
+    def _dumps(self, s: Any) -> bytes:
+        return msgspec.json.encode(s)
+
+
+codecs.register("untouched", _Untouched())
+
+
+def changelog_topic(app_id: str, table: str) -> str:
+    """Give the name of a table's changelog."""
+    return f"{app_id}-{table}-changelog"
+
+
+def changelog_topics(app_id: str, stages: Sequence[Stage]) -> list[Topic]:
+    """Give the changelogs of stages, to be declared."""
+    return [Topic(changelog_topic(app_id, s.name), compacted=True) for s in stages if s.stateful]
+
+
+class BatchApp(faust.App):
+    """The app; made by `create_app`."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        super().__init__(
+            config.app_id,
+            broker=[f"kafka://{host}" for host in config.kafka.bootstrap.split(",")],
+            broker_credentials=_credentials(config.kafka),
+            store="memory://",
+            datadir=str(config.state_dir / "faust"),
+            autodiscover=False,
+            topic_partitions=config.partitions,
+            topic_allow_declare=False,
+            topic_disable_leader=True,
+            consumer_auto_offset_reset="earliest",
+            consumer_max_fetch_size=1024 * 1024,
+            broker_max_poll_records=8000,
+            broker_session_timeout=config.session_timeout_seconds,
+            broker_heartbeat_interval=config.session_timeout_seconds / 4,
+            broker_request_timeout=max(40.0, config.session_timeout_seconds),
+            broker_commit_interval=1.0,
+            stream_wait_empty=False,
+            stream_buffer_maxsize=256,
+            table_standby_replicas=0,
+            web_enabled=False,
+        )
+        self.transport = BatchTransport(self.conf.broker_consumer, self)
+        self.engine = config
+        self.runners: list[Runner] = []
+        self._agents_of_topic: Counter[str] = Counter()
+
+    def batch_agent(self, runner: Runner) -> None:
+        """Add the agent that a runner carries out."""
+        self.runners.append(runner)
+        self._agents_of_topic[runner.topic] += 1
+        topic = self.topic(
+            runner.topic,
+            key_type=bytes,
+            value_serializer="untouched",
+            partitions=self.engine.partitions,
+            acks=False,
+        )
+
+        async def take_batches(stream: Any) -> None:
+            async for event in stream.noack().events():
+                if self.batch_consumer.delivered(event.value):
+                    runner.take(event.value)
+
+        self.agent(topic, name=runner.name)(take_batches)
+
+    @property
+    def batch_consumer(self) -> BatchConsumer:
+        """The consumer, which the transport makes."""
+        return cast("BatchConsumer", self.consumer)
+
+    # -- called by the batch consumer
+
+    def agents_of_topic(self, topic: str) -> int:
+        """Give the number of agents that must be through with a topic's batch."""
+        return self._agents_of_topic[topic]
+
+    def batches_in_work(self) -> bool:
+        """Whether an agent is at work."""
+        return any(runner.busy for runner in self.runners)
+
+    async def on_batches_revoked(self) -> None:
+        """Finish what is in work, within half the session time-out."""
+        deadline = self.engine.session_timeout_seconds / 2
+        await asyncio.gather(*(runner.finish(deadline) for runner in self.runners))
+
+    async def on_batches_assigned(self, assigned: set[Any]) -> None:
+        """Make the agents ready for their partitions."""
+        await asyncio.gather(
+            *(r.assigned({tp.partition for tp in assigned if tp.topic == r.topic}) for r in self.runners)
+        )
+
+    # -- called by Faust
+
+    async def on_stop(self) -> None:
+        """Stop cleanly: finish the batches in work, commit, leave the group."""
+        loop = asyncio.get_running_loop()
+        loop.call_later(STOP_DEADLINE_SECONDS, crash, "the worker did not stop in time")
+        self.consumer.stop_flow()
+        await asyncio.gather(*(runner.finish(STOP_DEADLINE_SECONDS / 2) for runner in self.runners))
+        await self.consumer.commit()
+        await super().on_stop()
+
+
+def _credentials(kafka: KafkaConfig) -> Any:
+    if kafka.security_protocol == "PLAINTEXT":
+        return None
+    import ssl  # noqa: PLC0415  (only where it is needed)
+
+    context = (
+        ssl.create_default_context(cafile=kafka.ssl_ca_location) if "SSL" in kafka.security_protocol else None
+    )
+    if not kafka.sasl_mechanism:
+        return faust.SSLCredentials(context)
+    return faust.SASLCredentials(
+        username=kafka.sasl_username,
+        password=kafka.sasl_password,
+        ssl_context=context,
+        mechanism=kafka.sasl_mechanism,
+    )
+
+
+def create_app(config: EngineConfig, *, stages: Sequence[Stage] = (), sinks: Sequence[Sink] = ()) -> BatchApp:
+    """Make the app that runs stages and sinks.
+
+    Raises:
+        TopicsError: a topic is missing or has another number of partitions.
+    """
+    _require_compiled_faust()
+    topics = [*(stage.topic for stage in stages), *(sink.topic for sink in sinks)]
+    wanted = dict.fromkeys([*topics, *(t.name for t in changelog_topics(config.app_id, stages))])
+    check_topics(partition_counts(AdminClient(config.kafka.librdkafka())), wanted, config.partitions)
+    app = BatchApp(config)
+    # Below the session time-out: who has lost its partitions no longer writes.
+    outputs = Outputs(config.kafka, config.session_timeout_seconds * 0.9)
+
+    def done(batch: Batch) -> None:
+        app.batch_consumer.done(batch)
+
+    open_table = _table_opener(config)
+    for stage in stages:
+        changelog = changelog_topic(config.app_id, stage.name)
+        app.batch_agent(
+            StageRunner(stage, outputs=outputs, done=done, open_table=open_table, changelog_topic=changelog)
+        )
+    for sink in sinks:
+        app.batch_agent(SinkRunner(sink, outputs=outputs, done=done))
+    return app
+
+
+def _table_opener(config: EngineConfig) -> Callable[[str, int], PartitionTable]:
+    folder = _own_folder(config.state_dir / config.app_id)
+    bounds_from = new_consumer(config.kafka)
+
+    def open_table(name: str, partition: int) -> PartitionTable:
+        topic = changelog_topic(config.app_id, name)
+        changelog = ChangelogReader(config.kafka, topic, partition, bounds_from)
+        return PartitionTable(folder / name / str(partition), changelog)
+
+    return open_table
+
+
+_locks: list[FileLock] = []
+
+
+def _own_folder(parent: Path) -> Path:
+    """Take the first folder that no other worker on this machine has, counted from 0.
+
+    A restarted worker finds the copy of the one before it; two workers never share one. The lock is the
+    operating system's, so it ends with the process however that ends.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    number = 0
+    while True:
+        lock = FileLock(parent / f"{number}.lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            number += 1
+        else:
+            _locks.append(lock)
+            return parent / str(number)
+
+
+def _require_compiled_faust() -> None:
+    from faust import streams  # noqa: PLC0415  (heavy, and needed only here)
+
+    if getattr(streams, "_CStreamIterator", None) is None:
+        # Its pure-Python loop acknowledges messages of an old generation unprocessed.
+        raise RuntimeError("Faust's compiled extension is missing; install the faust-streaming wheel")
+
+
+def run_worker(app: BatchApp) -> int:
+    """Run the app until SIGTERM or SIGINT.
+
+    Returns:
+        the exit code.
+    """
+    # A batch allocates thousands of short-lived objects; collecting rarely saves about 15 % of CPU.
+    gc.set_threshold(200_000, 50, 50)
+    worker = app.Worker(loglevel="INFO", override_logging=False, redirect_stdouts=False, quiet=True)
+    try:
+        worker.execute_from_commandline()  # ends in SystemExit
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 0

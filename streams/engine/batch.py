@@ -1,0 +1,120 @@
+"""What a stage is given and gives back: values only, nothing that does I/O."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol
+
+from streams.silver import Revision
+from streams.transport import Headers
+
+
+class Record(Protocol):
+    """A Kafka record as the driver gives it; `timestamp` is in milliseconds since 1970."""
+
+    @property
+    def key(self) -> bytes | None: ...  # noqa: D102  (named by the class)
+    @property
+    def value(self) -> bytes | None: ...  # noqa: D102
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]: ...  # noqa: D102
+    @property
+    def timestamp(self) -> int: ...  # noqa: D102
+    @property
+    def offset(self) -> int: ...  # noqa: D102
+
+
+@dataclass(eq=False, slots=True)
+class Batch:
+    """All that was fetched at once from one partition, in order, at least one record.
+
+    `start` and `next` are the fetch positions before and after it. They are not the records' own offsets:
+    transaction markers and compaction leave gaps in offsets that are no losses. `assignment` is the token
+    of the partition assignment under which it was fetched.
+    """
+
+    topic: str
+    partition: int
+    records: Sequence[Record]
+    start: int
+    next: int
+    assignment: object
+    memo: dict[str, Any] = field(default_factory=dict)
+    """Whatever the agents of one topic want to compute once, such as the decoded events."""
+
+
+class Output(NamedTuple):
+    """A record to send. The partition follows from the key."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = []  # noqa: RUF012  (never changed; a fresh list for each output would cost)
+
+
+class StateReader(Protocol):
+    """The state of one partition as it was before the batch."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """Give the state of a key, None if there is none."""
+
+
+class NoState:
+    """The reader of a stage that keeps no state."""
+
+    def get(self, key: bytes) -> bytes | None:  # noqa: ARG002  (a reader of nothing)
+        """Give None."""
+        return None
+
+
+@dataclass(slots=True)
+class Result:
+    """What a batch leads to: records to send, and the new state of each key it touched (None: no state).
+
+    A key that a replay touches again is in `changes` again, changed or not: what was lost on the way the
+    first time heals so.
+    """
+
+    outputs: list[Output] = field(default_factory=list)
+    changes: Mapping[bytes, bytes | None] = field(default_factory=dict)
+
+
+class Stage(Protocol):
+    """A pure step: the same batch and state give the same result."""
+
+    @property
+    def name(self) -> str:
+        """The agent's name, and its table's."""
+
+    @property
+    def topic(self) -> str:
+        """The topic it reads."""
+
+    @property
+    def stateful(self) -> bool:
+        """Whether it has a table."""
+
+    def process(self, batch: Batch, state: StateReader, revision: Revision, now: datetime) -> Result:
+        """Compute what the batch leads to. A bad event is an output (a dead letter), never an exception.
+
+        Args:
+            batch: records of one partition.
+            state: the partition's state before the batch.
+            revision: of the state that this batch makes, for what is sent.
+            now: the wall clock.
+        """
+
+
+class Sink(Protocol):
+    """A step that writes to another system; it has returned only when that is durable there."""
+
+    @property
+    def name(self) -> str:
+        """The agent's name."""
+
+    @property
+    def topic(self) -> str:
+        """The topic it reads."""
+
+    def write(self, batch: Batch) -> Sequence[Output]:
+        """Write the batch; called in a thread, may block. Give what is to be sent after (dead letters)."""

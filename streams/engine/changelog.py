@@ -1,0 +1,91 @@
+"""Reading a changelog partition in bulk, from an offset to its end; whatever fails is raised."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from streams.kafka import KafkaConfig
+
+
+class Change(NamedTuple):
+    """A record of a changelog: the state of a key after some batch, behind its revision."""
+
+    key: bytes
+    packed: bytes
+
+
+class ChangelogError(Exception):
+    """A changelog cannot be read; state may not be trusted without it."""
+
+
+def new_consumer(kafka: KafkaConfig) -> Consumer:
+    """Make a consumer without a group, for reading from given offsets to the end."""
+    return Consumer(
+        {
+            **kafka.librdkafka(),
+            "group.id": "unused: nothing is committed",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "error",
+            "isolation.level": "read_committed",
+            "queued.max.messages.kbytes": 16_384,
+            "fetch.wait.max.ms": 50,
+        }
+    )
+
+
+def _change(message: Message) -> Change:
+    key, value = message.key(), message.value()
+    if not isinstance(key, bytes) or value is None:
+        raise ChangelogError(f"offset {message.offset()} is no record of a table: it has no key or no value")
+    return Change(key, value)
+
+
+class ChangelogReader:
+    """Reads one partition of a changelog.
+
+    Args:
+        kafka: where.
+        topic: the changelog.
+        partition: of the changelog.
+        bounds_from: a consumer that may be shared by all readers of a process, for asking offsets only.
+    """
+
+    def __init__(self, kafka: KafkaConfig, topic: str, partition: int, bounds_from: Consumer) -> None:
+        self._kafka = kafka
+        self._tp = (topic, partition)
+        self._bounds_from = bounds_from
+
+    def bounds(self) -> tuple[int, int]:
+        """Give the first offset kept and the offset after the last."""
+        try:
+            low, high = self._bounds_from.get_watermark_offsets(TopicPartition(*self._tp), timeout=15)
+        except KafkaException as error:
+            raise ChangelogError(f"{self._tp}: {error.args[0].str()}") from error
+        return low, high
+
+    def read(self, start: int) -> Iterator[list[Change]]:
+        """Give everything from an offset to the end, in chunks.
+
+        Raises:
+            ChangelogError: the broker says something else than records or their end.
+        """
+        consumer = new_consumer(self._kafka)
+        try:
+            consumer.assign([TopicPartition(*self._tp, start)])
+            at_end = False
+            while not at_end:
+                chunk: list[Change] = []
+                for message in consumer.consume(10_000, timeout=0.2):
+                    error = message.error()
+                    if error is None:
+                        chunk.append(_change(message))
+                    elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  (its public name)
+                        at_end = True
+                    else:
+                        raise ChangelogError(f"{self._tp}: {error.str()}")
+                if chunk:
+                    yield chunk
+        finally:
+            consumer.close()

@@ -1,0 +1,242 @@
+"""Faust's Kafka consumer, a partition batch at a time, with a contiguous book of what is done.
+
+Topics of batch agents are declared with `acks=False`, which takes them out of Faust's own offset arithmetic
+(it knows single offsets and takes a batch for a gap); what is committed for them is what their books say.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, Protocol, cast
+
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+from streams.engine.batch import Batch
+from streams.engine.book import HoleError, PartitionBook
+from streams.engine.crash import OperatorError, crash
+
+MAX_IN_FLIGHT = 2
+"""Batches of one partition that may be under way: one in work and one to follow. Bounds memory."""
+DELIVERY_DEADLINE_SECONDS = 20.0
+
+
+class BatchRecord(NamedTuple):
+    """What Faust sees as one record: a whole batch."""
+
+    topic: str
+    partition: int
+    offset: int  # of the last record in it
+    timestamp: int
+    timestamp_type: int
+    headers: tuple[()]
+    key: None
+    value: Batch
+    checksum: None = None
+    serialized_key_size: int = 0
+    serialized_value_size: int = 0
+
+
+class BatchConsumerThread(driver.AIOKafkaConsumerThread):
+    """The thread that talks to the brokers; it stamps each batch with where the fetch stood."""
+
+    async def _fetch_records(
+        self,
+        consumer: Any,
+        active_partitions: set[TP],
+        timeout: float | None = None,  # noqa: ASYNC109  (as in the base class)
+        max_records: int | None = None,
+    ) -> dict[TP, list[Any]]:
+        fetched = await self._fetch_batches(consumer, active_partitions, max_records)
+        if not fetched and timeout:
+            waiter = consumer._fetcher._create_fetch_waiter()
+            await asyncio.wait([waiter], timeout=timeout)
+            waiter.cancel()
+            fetched = await self._fetch_batches(consumer, active_partitions, max_records)
+        return fetched
+
+    async def _fetch_batches(
+        self, consumer: Any, active_partitions: set[TP], max_records: int | None
+    ) -> dict[TP, list[Any]]:
+        assignment = consumer._subscription.subscription.assignment
+        before = _positions(assignment, active_partitions)
+        fetched = await super()._fetch_records(
+            consumer, active_partitions, timeout=0, max_records=max_records
+        )
+        if consumer._subscription.subscription.assignment is not assignment:
+            return {}  # reassigned while fetching; everything is fetched again from what is committed
+        after = _positions(assignment, fetched)
+        return {
+            tp: [_as_one(Batch(tp.topic, tp.partition, records, before[tp], after[tp], assignment))]
+            for tp, records in fetched.items()
+            if records
+        }
+
+    async def assigned_positions(self, partitions: Iterable[TP]) -> tuple[object, dict[TP, int]]:
+        """Give the assignment's token and where each partition stands: committed, or else the log's start.
+
+        Raises:
+            OperatorError: retention has deleted records that were not done yet.
+        """
+        return cast(
+            "tuple[object, dict[TP, int]]", await self.call_thread(self._assigned_positions, list(partitions))
+        )
+
+    async def _assigned_positions(self, partitions: list[TP]) -> tuple[object, dict[TP, int]]:
+        consumer = self._ensure_consumer()
+        committed = {tp: await consumer.committed(tp) for tp in partitions}
+        first = await consumer.beginning_offsets(partitions) if partitions else {}
+        for tp, offset in committed.items():
+            if offset is not None and offset < first[tp]:
+                raise OperatorError(
+                    f"{tp.topic}[{tp.partition}]: retention deleted records {offset} to {first[tp] - 1} "
+                    f"before they were processed. To accept their loss, stop the workers and run "
+                    f"kafka-consumer-groups.sh --group {self.app.conf.id} --topic {tp.topic}:{tp.partition} "
+                    f"--reset-offsets --to-earliest --execute"
+                )
+        positions = {tp: first[tp] if offset is None else offset for tp, offset in committed.items()}
+        return consumer._subscription.subscription.assignment, positions
+
+
+def _positions(assignment: Any, partitions: Iterable[TP]) -> dict[TP, int]:
+    states = {tp: assignment.state_value(tp) for tp in partitions} if assignment is not None else {}
+    return {
+        tp: state.position for tp, state in states.items() if state is not None and state.has_valid_position
+    }
+
+
+def _as_one(batch: Batch) -> BatchRecord:
+    last: Any = batch.records[-1]
+    return BatchRecord(
+        batch.topic, batch.partition, last.offset, last.timestamp, last.timestamp_type, (), None, batch
+    )
+
+
+class BatchAppProtocol(Protocol):
+    """What the consumer asks of its app (`streams.engine.app.BatchApp`)."""
+
+    def agents_of_topic(self, topic: str) -> int:
+        """Give the number of agents that must be through with a topic's batch."""
+
+    def batches_in_work(self) -> bool:
+        """Whether an agent is at work."""
+
+    async def on_batches_revoked(self) -> None:
+        """Finish what is in work."""
+
+    async def on_batches_assigned(self, assigned: set[TP]) -> None:
+        """Make the agents ready for their partitions."""
+
+
+class BatchConsumer(driver.Consumer):
+    """Hands batches to Faust, keeps their books and commits what these say."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._books: dict[TP, PartitionBook] = {}
+        self._batch_app = cast("BatchAppProtocol", self.app)
+        self._assignment_token: object = None
+        self._agents_left: dict[int, int] = {}
+        self._undelivered: dict[int, tuple[float, Batch]] = {}
+
+    def _new_consumer_thread(self) -> BatchConsumerThread:
+        return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    # -- assignment
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Finish what is in work before the partitions go to someone else; called by Faust."""
+        await self._batch_app.on_batches_revoked()
+        await super().on_partitions_revoked(revoked)
+        self._books.clear()
+        self._agents_left.clear()
+        self._undelivered.clear()
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Open new books at what the brokers say is committed; called by Faust."""
+        try:
+            token, positions = await cast("BatchConsumerThread", self._thread).assigned_positions(assigned)
+        except OperatorError as error:
+            crash("cannot take the assigned partitions", error)
+        self._assignment_token = token
+        self._books = {tp: PartitionBook(position) for tp, position in positions.items()}
+        await self._batch_app.on_batches_assigned(assigned)
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    # -- fetching
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> dict[TP, list[Any]]:  # noqa: ASYNC109  (as in the base class)
+        self._check_deliveries()
+        wanted = {
+            tp
+            for tp in active_partitions or ()
+            if (book := self._books.get(tp)) is not None and book.in_flight < MAX_IN_FLIGHT
+        }
+        if not wanted:
+            await asyncio.sleep(0.005)
+            return {}
+        busy = len(wanted) < len(active_partitions or ())
+        fetched = await super()._getmany(wanted, 0.02 if busy else timeout)
+        return {tp: records for tp, records in fetched.items() if self._enter(tp, records[0].value)}
+
+    def _enter(self, tp: TP, batch: Batch) -> bool:
+        if batch.assignment is not self._assignment_token or tp not in self._books:
+            return False
+        try:
+            went_back = self._books[tp].fetched(batch.start, batch.next)
+        except HoleError as error:
+            crash(f"records of {tp.topic}[{tp.partition}] are missing: {error}")
+        if went_back:
+            self._forget_from(tp, batch.start)
+        self._agents_left[id(batch)] = self._batch_app.agents_of_topic(tp.topic)
+        self._undelivered[id(batch)] = (time.monotonic(), batch)
+        return True
+
+    def _forget_from(self, tp: TP, position: int) -> None:
+        """Expect no more what was fetched behind a position; it is fetched again."""
+        for key, (_since, batch) in list(self._undelivered.items()):
+            if (batch.topic, batch.partition) == tp and batch.next > position:
+                del self._undelivered[key]
+
+    def delivered(self, batch: Batch) -> bool:
+        """Note that an agent has the batch; says False when it is of an old assignment and must be left."""
+        self._undelivered.pop(id(batch), None)
+        return batch.assignment is self._assignment_token
+
+    def _check_deliveries(self) -> None:
+        if not self._undelivered or not self.flow_active:
+            return
+        since, batch = next(iter(self._undelivered.values()))
+        if time.monotonic() - since > DELIVERY_DEADLINE_SECONDS and not self._batch_app.batches_in_work():
+            crash(f"a batch of {batch.topic}[{batch.partition}] from {batch.start} never reached its agent")
+
+    # -- done and committed
+
+    def done(self, batch: Batch) -> None:
+        """Note that an agent is through with the batch; when all of its topic are, it may be committed."""
+        if batch.assignment is not self._assignment_token:
+            return
+        left = self._agents_left.get(id(batch), 0) - 1
+        self._agents_left[id(batch)] = left
+        if left == 0:
+            del self._agents_left[id(batch)]
+            self._books[TP(batch.topic, batch.partition)].done(batch.start, batch.next)
+
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
+        yield from super()._filter_tps_with_pending_acks(topics)
+        yield from (tp for tp in self._books if topics is None or tp in topics or tp.topic in topics)
+
+    def _new_offset(self, tp: TP) -> int | None:
+        book = self._books.get(tp)
+        return book.position if book is not None else super()._new_offset(tp)
+
+    def books_in_flight(self) -> Counter[str]:
+        """Give the number of batches under way by topic."""
+        return Counter({tp.topic: book.in_flight for tp, book in self._books.items() if book.in_flight})
+
+
+class BatchTransport(driver.Transport):
+    """Faust's aiokafka transport with the batch consumer."""
+
+    Consumer = BatchConsumer

@@ -1,0 +1,75 @@
+"""Sending: one idempotent librdkafka producer a process, one flush as the acknowledgement of many records."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from confluent_kafka import KafkaError, Producer
+
+from streams.engine.batch import Output
+from streams.engine.crash import crash
+from streams.kafka import KafkaConfig
+
+ROOM_AGAIN_BELOW = 100_000
+"""Records in the producer's queue at which a full one is taken to have room again."""
+
+
+class Outputs:
+    """Sends records and says when all of them are acknowledged by the brokers.
+
+    A record that cannot be delivered ends the process: its batch is not marked done, so it comes again.
+    """
+
+    def __init__(self, kafka: KafkaConfig, delivery_timeout_seconds: float) -> None:
+        self._producer = Producer(
+            {
+                **kafka.librdkafka_producer(delivery_timeout_seconds),
+                # No callback for each record: flush() is the acknowledgement, errors are reported.
+                "delivery.report.only.error": True,
+                "on_delivery": _on_delivery,
+                "error_cb": _on_error,
+            }
+        )
+        self._one_flush = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="flush")
+
+    def send(self, outputs: Iterable[Output]) -> None:
+        """Hand records to the producer, each to the partition of its key."""
+        produce = self._producer.produce
+        for topic, key, value, headers in outputs:
+            try:
+                produce(topic, value, key, headers=headers)
+            except BufferError:
+                self._wait_for_room()
+                produce(topic, value, key, headers=headers)
+        self._producer.poll(0)
+
+    def send_to(self, topic: str, partition: int, changes: Mapping[bytes, bytes]) -> None:
+        """Hand keyed records to the producer, all for one partition."""
+        produce = self._producer.produce
+        for key, value in changes.items():
+            try:
+                produce(topic, value, key, partition)
+            except BufferError:
+                self._wait_for_room()
+                produce(topic, value, key, partition)
+
+    async def acknowledged(self) -> None:
+        """Return when everything that was sent before this call is acknowledged."""
+        async with self._one_flush:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._producer.flush)
+
+    def _wait_for_room(self) -> None:
+        while len(self._producer) > ROOM_AGAIN_BELOW:
+            self._producer.poll(0.1)
+
+
+def _on_delivery(error: KafkaError | None, message: Any) -> None:
+    if error is not None:
+        crash(f"a record for {message.topic()} was not delivered: {error.str()}")
+
+
+def _on_error(error: KafkaError) -> None:
+    if error.fatal():
+        crash(f"the producer failed: {error.str()}")
