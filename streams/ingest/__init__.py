@@ -1,0 +1,1 @@
+"""Kinesis to Kafka: one record processor, run by Amazon's MultiLangDaemon or by a driver in this process."""

@@ -1,0 +1,193 @@
+"""Runs Amazon's MultiLangDaemon for one stream and watches it, until it is told to stop."""
+
+import contextlib
+import ctypes
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from filelock import FileLock, Timeout
+
+from streams.events import Stream
+from streams.ingest import daemon
+from streams.ingest.child import ChildConfig
+from streams.ingest.leases import LeaseTable
+from streams.ingest.shards import list_shards, oldest_shards
+from streams.ingest.source import Aws, SourceError, UnreachableError, epoch_of, wait_for_epoch
+from streams.kafka import KafkaConfig
+
+log = logging.getLogger(__name__)
+
+RESTART_WANTED: Final = 75
+"""Exit code: the supervisor should start the ingest again."""
+
+LARGEST_SLOT: Final = 64
+PR_SET_PDEATHSIG: Final = 1
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What to run.
+
+    Args:
+        stream: the stream to read.
+        aws: where it is.
+        kafka: where it goes.
+        application_prefix: what the names of the lease tables begin with.
+        folder: where the daemon's files are written; it is made.
+        environment: the daemon's environment, with the credentials for AWS.
+        checkpoint_every_seconds: the shortest time between two checkpoints of a shard.
+        heap_megabytes: the daemon's largest Java heap.
+        start_seconds: how long to wait for an emulator that has not made its streams yet.
+    """
+
+    stream: Stream
+    aws: Aws
+    kafka: KafkaConfig
+    application_prefix: str
+    folder: Path
+    environment: Mapping[str, str]
+    checkpoint_every_seconds: float
+    heap_megabytes: int = 192
+    start_seconds: float = 30.0
+
+
+def run_daemon(launch: Launch) -> int:
+    """Run the daemon until SIGTERM or SIGINT (0), or until it ends or the stream was made again (75).
+
+    Must be called in the main thread.
+
+    Raises:
+        SourceError: the stream, Java or the daemon's jars are missing; the message says what to do.
+    """
+    stop = StopSignal()
+    java, jars = daemon.find_java(), daemon.find_jars()
+    kinesis = launch.aws.client("kinesis")
+    epoch = wait_for_epoch(kinesis, launch.stream, launch.start_seconds if launch.aws.is_emulated else 0)
+    with worker_slot(launch.folder) as slot:
+        application = daemon.Application(
+            launch.application_prefix, launch.stream, epoch, worker_id(launch.folder, slot)
+        )
+        folder = launch.folder / str(slot)
+        _write_files(folder, launch, application)
+        if launch.aws.is_emulated:
+            prepare_leases(kinesis, launch.aws.client("dynamodb"), application)
+        process = subprocess.Popen(  # noqa: S603  (our own command)
+            daemon.command(java, jars, folder, heap_megabytes=launch.heap_megabytes),
+            cwd=folder,
+            env=daemon.environment(launch.environment, launch.aws),
+            start_new_session=True,  # Ctrl-C is for us: we end it in good order
+            preexec_fn=_die_with_parent,  # noqa: PLW1509  (there are no threads yet)
+        )
+        try:
+            return _watch(process, stop, lambda: epoch_of(kinesis, launch.stream) == epoch, launch.aws)
+        finally:
+            _end(process)
+
+
+class StopSignal:
+    """Set by SIGTERM and SIGINT."""
+
+    def __init__(self) -> None:
+        self.is_set = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._set)
+
+    def _set(self, _number: int, _frame: Any) -> None:
+        self.is_set = True
+
+
+def prepare_leases(kinesis: Any, dynamodb: Any, application: daemon.Application) -> None:
+    """Make the leases of an emulated stream and take those that nobody holds, before the daemon starts."""
+    leases = LeaseTable(dynamodb, application.name)
+    leases.ensure()
+    for shard in oldest_shards(list_shards(kinesis, application.stream)):
+        leases.add(shard, application.worker_id)
+    for shard_id in leases.checkpoints():
+        leases.take(shard_id, application.worker_id, even_from_others=False)
+
+
+@contextmanager
+def worker_slot(folder: Path) -> Iterator[int]:
+    """Hold the lowest number that no other worker with this folder holds; a dead one's is free."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for slot in range(1, LARGEST_SLOT + 1):
+        lock = FileLock(folder / f"{slot}.lock", timeout=0)
+        with contextlib.suppress(Timeout):
+            lock.acquire()
+            try:
+                yield slot
+            finally:
+                lock.release()
+            return
+    raise SourceError(f"{LARGEST_SLOT} workers of this stream run here already")
+
+
+def worker_id(folder: Path, slot: int) -> str:
+    """Give a name that is the same after a restart and differs between hosts, homes and workers."""
+    home = blake2b(str(folder.resolve()).encode(), digest_size=4).hexdigest()
+    return f"{socket.gethostname()}-{home}-{slot}"
+
+
+def _write_files(folder: Path, launch: Launch, application: daemon.Application) -> None:
+    folder.mkdir(exist_ok=True)
+    config = ChildConfig(launch.stream, application.epoch, launch.kafka, launch.checkpoint_every_seconds)
+    path = (folder / "child.json").resolve()
+    path.touch(mode=0o600)
+    path.write_bytes(msgspec.json.encode(config))
+    (folder / "kcl.properties").write_text(daemon.properties(application, launch.aws))
+    (folder / "logback.xml").write_text(daemon.LOGBACK)
+    (folder / daemon.PROCESSOR_SCRIPT).write_text(daemon.processor_script(sys.executable, path))
+
+
+def _watch(
+    process: "subprocess.Popen[bytes]", stop: StopSignal, is_same_stream: Callable[[], bool], aws: Aws
+) -> int:
+    check_every = 1.0 if aws.is_emulated else 60.0
+    next_check = time.monotonic() + check_every
+    while not stop.is_set:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            log.error("the daemon ended with code %s", process.wait(0.2))
+            return RESTART_WANTED
+        if time.monotonic() >= next_check:
+            try:
+                same = is_same_stream()
+            except UnreachableError as error:
+                # An emulator that is gone comes back with another stream under the same name.
+                same = not aws.is_emulated
+                log.warning("%s", error)
+            if not same:
+                log.error("the stream was made again: starting over with its new records")
+                process.kill()
+                return RESTART_WANTED
+            next_check = time.monotonic() + check_every
+    return 0
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    try:
+        process.wait(daemon.STOP_SECONDS + 5)
+    except subprocess.TimeoutExpired:
+        log.warning("the daemon did not stop in time: what it had not checkpointed comes again")
+        process.kill()
+        process.wait()
+
+
+def _die_with_parent() -> None:
+    """Have the kernel kill the daemon when this process dies (Linux); its children end with their stdin."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() == 1:  # it died meanwhile
+            os._exit(RESTART_WANTED)
