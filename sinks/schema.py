@@ -81,7 +81,7 @@ def _transport() -> list[Column[Any]]:
 # bronze: records as they came, one table a stream, partitioned by day of arrival
 
 
-def bronze_name(stream: Stream) -> str:
+def bronze_name(stream: str) -> str:
     """Give the name of a stream's bronze table (in schema `bronze`)."""
     return f"bronze_{stream.replace('-', '_')}"
 

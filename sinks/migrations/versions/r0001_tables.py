@@ -357,7 +357,9 @@ CREATE TABLE silver.dead_letters (
     attempt INTEGER DEFAULT 0 NOT NULL,
     replayed_payload BYTEA,
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    CONSTRAINT dead_letters_pkey PRIMARY KEY (stream, stream_epoch, shard, sequence_number, sub_sequence_number),
+    CONSTRAINT dead_letters_pkey PRIMARY KEY (
+        stream, stream_epoch, shard, sequence_number, sub_sequence_number
+    ),
     CONSTRAINT dead_letters_status_check CHECK (status IN ('pending', 'replayed', 'exhausted', 'discarded')),
     CONSTRAINT dead_letters_reason_check CHECK (
         reason IN ('not_utf8', 'not_json', 'not_an_object', 'too_large',

@@ -1,0 +1,183 @@
+"""Connections to Postgres, and transactions that are tried again while the database is away."""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final, Generic, NamedTuple, TypeVar
+
+import psycopg
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+Item = TypeVar("Item")
+Connection = psycopg.Connection[tuple[object, ...]]
+
+TRANSIENT_CLASSES: Final = frozenset({"08", "40", "53", "57"})
+"""SQLSTATE classes that pass: connection, rolled back, out of resources, operator intervention."""
+
+REFUSAL_CLASSES: Final = frozenset({"22", "23"})
+"""SQLSTATE classes that a row's content causes: data exception, integrity constraint."""
+
+FIRST_WAIT_SECONDS: Final = 0.05
+LONGEST_WAIT_SECONDS: Final = 5.0
+
+
+class DatabaseUnavailableError(Exception):
+    """The database stayed away for longer than we try, or we were told to stop; nothing was written."""
+
+
+class Database:
+    """A database, and the idle connections to it; may be used by several threads at a time.
+
+    Args:
+        url: libpq URL.
+        prepare: statements that each new connection begins with.
+        retry_seconds: how long a transaction is tried again before it is given up.
+        stop: when set, no transaction is tried again.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        prepare: Sequence[str] = (),
+        retry_seconds: float = 600.0,
+        stop: threading.Event | None = None,
+    ) -> None:
+        self._url = url
+        self._prepare = tuple(prepare)
+        self._retry_seconds = retry_seconds
+        self._stop = stop or threading.Event()
+        self._idle: list[Connection] = []
+        self._lock = threading.Lock()
+
+    def transact(self, work: Callable[[Connection], Result]) -> Result:
+        """Do work in one transaction; when this returns it is committed and durable.
+
+        The work may run several times, so it must have no other effects. A transaction whose commit was not
+        confirmed is run again too: what it does must be harmless when done twice.
+
+        Raises:
+            DatabaseUnavailableError: after `retry_seconds`, or when told to stop.
+            psycopg.Error: anything else the database says, such as a refused row.
+        """
+        began = time.monotonic()
+        wait, away = FIRST_WAIT_SECONDS, False
+        while True:
+            try:
+                result = self._attempt(work)
+            except psycopg.Error as error:
+                if not is_transient(error):
+                    raise
+                reason = " ".join(str(error).split())
+                if not away:
+                    log.warning("Postgres: %s; trying again for %.0f s", reason, self._retry_seconds)
+                    away = True
+                spent = time.monotonic() - began
+                if spent > self._retry_seconds or self._stop.wait(wait * random.uniform(0.5, 1)):  # noqa: S311  (jitter)
+                    raise DatabaseUnavailableError(f"Postgres is away for {spent:.0f} s: {reason}") from error
+                wait = min(wait * 2, LONGEST_WAIT_SECONDS)
+            else:
+                if away:
+                    log.warning("Postgres is back after %.1f s", time.monotonic() - began)
+                return result
+
+    def close(self) -> None:
+        """Close the idle connections; a later transaction opens new ones."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def _attempt(self, work: Callable[[Connection], Result]) -> Result:
+        with self._connection() as connection, connection.transaction():
+            return work(connection)
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        with self._lock:
+            connection = self._idle.pop() if self._idle else None
+        connection = connection or self._connect()
+        try:
+            yield connection
+        except psycopg.Error as error:
+            # The others that are idle have been lost to the same cause, most likely.
+            if is_transient(error) and connection.broken:
+                self.close()
+            raise
+        finally:
+            if connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
+                with self._lock:
+                    self._idle.append(connection)
+            else:
+                connection.close()
+
+    def _connect(self) -> Connection:
+        connection = psycopg.connect(
+            self._url,
+            autocommit=True,
+            application_name="pipeline sink",
+            connect_timeout=10,
+            options="-c TimeZone=UTC -c jit=off -c client_min_messages=warning",
+        )
+        try:
+            for statement in self._prepare:
+                connection.execute(statement.encode())
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def is_transient(error: psycopg.Error) -> bool:
+    """Tell whether the same transaction may succeed later."""
+    if error.sqlstate is None:
+        return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+    return error.sqlstate[:2] in TRANSIENT_CLASSES
+
+
+def is_refusal(error: Exception) -> bool:
+    """Tell whether the content of a row caused the error."""
+    if isinstance(error, psycopg.Error) and error.sqlstate is not None:
+        return error.sqlstate[:2] in REFUSAL_CLASSES
+    # What psycopg cannot even send: NUL characters, lone surrogates.
+    return isinstance(error, psycopg.DataError | UnicodeEncodeError)
+
+
+class Refused(NamedTuple, Generic[Item]):
+    """An item whose content the database does not take, and what it says."""
+
+    item: Item
+    message: str
+
+
+def write_bisecting(
+    database: Database,
+    items: Sequence[Item],
+    write: Callable[[Connection, Sequence[Item]], Result],
+) -> tuple[list[Result], list[Refused[Item]]]:
+    """Write items in one transaction; if some are refused, find them by halves and write the rest.
+
+    Returns:
+        what `write` returned, one for each transaction; and the refused items.
+
+    Raises:
+        DatabaseUnavailableError: the database stayed away.
+    """
+    if not items:
+        return [], []
+    try:
+        return [database.transact(lambda connection: write(connection, items))], []
+    except (psycopg.Error, UnicodeEncodeError) as error:
+        if not is_refusal(error):
+            raise
+        if len(items) == 1:
+            return [], [Refused(items[0], " ".join(str(error).split()))]
+    middle = len(items) // 2
+    first, first_refused = write_bisecting(database, items[:middle], write)
+    second, second_refused = write_bisecting(database, items[middle:], write)
+    return first + second, first_refused + second_refused

@@ -1,0 +1,121 @@
+"""Raw records to rows of bronze: everything is kept, and what can be read is put into columns. Pure."""
+
+import re
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from sinks.records import Record, without_nul
+from streams.events import Stream
+from streams.transport import TransportIdentity, from_headers
+
+MAX_TEXT: Final = 200
+"""Characters that are kept of an unknown event type."""
+
+_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}")
+
+
+class BronzeRow(NamedTuple):
+    """A row of a bronze table, in its order; `loaded_at` is the database's."""
+
+    arrived_at: datetime
+    stream_epoch: int
+    shard: str
+    sequence_number: str
+    sub_sequence_number: int
+    partition_key: str
+    payload: str | None
+    raw: bytes | None
+    event_id: str | None
+    event_type: str | None
+    occurred_at: datetime | None
+
+    def as_raw(self) -> "BronzeRow":
+        """Give the row with its payload as bytes, for a database that does not take it as JSON."""
+        raw = self.raw if self.payload is None else self.payload.encode()
+        return self._replace(payload=None, raw=raw, event_id=None, event_type=None, occurred_at=None)
+
+
+class _Readable(Struct):
+    event_id: Any = None
+    event_type: Any = None
+    occurred_at: Any = None
+
+
+_decode_json = msgspec.json.Decoder().decode
+_decode_readable = msgspec.json.Decoder(_Readable).decode
+
+
+def bronze_rows(
+    stream: Stream, records: Iterable[Record]
+) -> tuple[list[BronzeRow], list[tuple[Record, str]]]:
+    """Give the rows of a batch, sorted by primary key, each identity once; replays are stored already.
+
+    Returns:
+        the rows; and the records without the headers of our workers, each with what is wrong.
+    """
+    rows: dict[tuple[Any, ...], BronzeRow] = {}
+    foreign = []
+    for record in records:
+        try:
+            identity = from_headers(stream, record.headers)
+        except ValueError as error:
+            foreign.append((record, str(error)))
+            continue
+        if identity.attempt == 0:
+            row = bronze_row(identity, record.value or b"")
+            rows.setdefault(row[:5], row)
+    return [rows[key] for key in sorted(rows)], foreign
+
+
+def bronze_row(identity: TransportIdentity, value: bytes) -> BronzeRow:
+    """Give the row of one record."""
+    payload = json_text(value)
+    read = _readable(value) if payload is not None else _Readable()
+    event_id = read.event_id
+    return BronzeRow(
+        arrived_at=identity.arrived_at,
+        stream_epoch=identity.stream_epoch,
+        shard=identity.shard,
+        sequence_number=identity.sequence_number,
+        sub_sequence_number=identity.sub_sequence_number,
+        partition_key=without_nul(identity.partition_key),
+        payload=payload,
+        raw=value if payload is None else None,
+        event_id=event_id if isinstance(event_id, str) and _UUID.fullmatch(event_id) else None,
+        event_type=without_nul(read.event_type)[:MAX_TEXT] if isinstance(read.event_type, str) else None,
+        occurred_at=instant_of_text(read.occurred_at),
+    )
+
+
+def json_text(value: bytes) -> str | None:
+    """Give the exact text of a payload, None if Postgres' `json` cannot hold it.
+
+    It holds any valid JSON in UTF-8; an escaped NUL is only text to it, a real one is no valid JSON.
+    """
+    try:
+        _decode_json(value)
+        return value.decode()
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def instant_of_text(text: object) -> datetime | None:
+    """Give the instant that a text in RFC 3339 means, None if it has no offset or is none."""
+    if not isinstance(text, str):
+        return None
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return None if instant.tzinfo is None else instant
+
+
+def _readable(value: bytes) -> _Readable:
+    try:
+        return _decode_readable(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _Readable()

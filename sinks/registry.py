@@ -1,0 +1,73 @@
+"""Which sink writes which topic."""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Final
+
+from sinks.database import Database
+from sinks.mapping import dead_letters, entities, facts
+from sinks.records import Record
+from sinks.writers import bronze
+from sinks.writers.bronze import write_bronze
+from sinks.writers.dead_letters import write_dead_letters
+from sinks.writers.entities import write_entities
+from sinks.writers.facts import write_facts
+from streams.dead_letters import DeadLetter
+from streams.events import STREAMS
+from streams.topics import (
+    CLEAN_EVENTS,
+    CLEAN_LOGS,
+    CLEAN_PRODUCTS,
+    DEAD_LETTERS,
+    SILVER_CUSTOMERS,
+    SILVER_IDENTITIES,
+    SILVER_LATE_EVENTS,
+    SILVER_PRODUCTS,
+    SILVER_SESSIONS,
+    raw_topic,
+)
+
+Sink = Callable[[Database, Sequence[Record]], list[DeadLetter]]
+"""Writes one partition's batch, durable when it returns; what it gives back is still to be sent to the dead
+letters' topic, and acknowledged, before the batch is done. Blocks; may be called by several threads."""
+
+SINKS: Final[Mapping[str, Sink]] = {
+    **{raw_topic(stream): partial(write_bronze, stream) for stream in STREAMS},
+    **{topic: partial(write_facts, topic) for topic in (CLEAN_EVENTS, CLEAN_PRODUCTS, CLEAN_LOGS)},
+    **{
+        topic: partial(write_entities, topic)
+        for topic in (
+            SILVER_CUSTOMERS,
+            SILVER_PRODUCTS,
+            SILVER_SESSIONS,
+            SILVER_IDENTITIES,
+            SILVER_LATE_EVENTS,
+        )
+    },
+    DEAD_LETTERS: write_dead_letters,
+}
+
+_STAGING: Final = (
+    *bronze.STAGING.values(),
+    *facts.STAGING.values(),
+    entities.CUSTOMERS,
+    entities.PRODUCTS,
+    entities.SESSION_DAYS,
+    entities.SESSIONS,
+    entities.IDENTITIES,
+    entities.LATE_EVENTS,
+    dead_letters.STAGING,
+)
+
+
+def open_database(url: str, *, retry_seconds: float = 600.0, stop: threading.Event | None = None) -> Database:
+    """Give a database that sinks can write to; connects when first used.
+
+    Args:
+        url: libpq URL.
+        retry_seconds: how long a transaction is tried again while the database is away.
+        stop: when set, nothing is tried again.
+    """
+    prepare = [staging.create for staging in _STAGING]
+    return Database(url, prepare=prepare, retry_seconds=retry_seconds, stop=stop)

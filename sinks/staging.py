@@ -1,0 +1,53 @@
+"""Temporary tables that batches are copied into, from where one statement merges them into the real ones.
+
+Each connection makes them once; they are empty again after every transaction.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Table
+from sqlalchemy.dialects import postgresql
+
+from sinks.database import Connection
+
+_dialect = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
+
+
+@dataclass(frozen=True)
+class Staging:
+    """A temporary table: its name and its columns with their types in SQL."""
+
+    name: str
+    types: dict[str, str]
+
+    @property
+    def columns(self) -> str:
+        """The columns' names, separated by commas, in the order that rows are copied in."""
+        return ", ".join(f'"{name}"' for name in self.types)
+
+    @property
+    def create(self) -> str:
+        """The statement that makes the table."""
+        columns = ", ".join(f'"{name}" {kind}' for name, kind in self.types.items())
+        return f"CREATE TEMPORARY TABLE {self.name} ({columns}) ON COMMIT DELETE ROWS"
+
+
+def staging_of(table: Table, *, without: Iterable[str] = (), extra: dict[str, str] | None = None) -> Staging:
+    """Give the staging table of a table: its columns but for some, and some of its own."""
+    left_out = frozenset(without)
+    types = {
+        column.name: column.type.compile(dialect=_dialect)
+        for column in table.columns
+        if column.name not in left_out
+    }
+    return Staging(f"stage_{table.name}", types | (extra or {}))
+
+
+def copy_rows(connection: Connection, staging: Staging, rows: Iterable[Sequence[Any]]) -> None:
+    """Copy rows (values in the order of the staging table's columns) into the staging table."""
+    statement = f"COPY {staging.name} ({staging.columns}) FROM STDIN"
+    with connection.cursor() as cursor, cursor.copy(statement.encode()) as copy:
+        for row in rows:
+            copy.write_row(row)

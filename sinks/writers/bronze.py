@@ -1,0 +1,80 @@
+"""Raw records into bronze, one transaction a batch; the day's partition is made when it is missing."""
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from typing import Final
+
+from sinks.database import Connection, Database, write_bisecting
+from sinks.mapping.bronze import BronzeRow, bronze_rows
+from sinks.records import Record, foreign_letter
+from sinks.schema import BRONZE
+from sinks.staging import Staging, copy_rows, staging_of
+from streams.dead_letters import DeadLetter
+from streams.events import Stream
+from streams.topics import raw_topic
+
+STAGING: Final[dict[Stream, Staging]] = {
+    stream: staging_of(table, without={"loaded_at"}) for stream, table in BRONZE.items()
+}
+
+
+def write_bronze(stream: Stream, database: Database, records: Sequence[Record]) -> list[DeadLetter]:
+    """Store a batch of a raw topic as it came; harmless when done again.
+
+    A row whose JSON the database does not take is stored as bytes.
+
+    Returns:
+        dead letters of records that our workers did not forward.
+
+    Raises:
+        DatabaseUnavailableError: the database stayed away; what was written is kept.
+    """
+    rows, foreign = bronze_rows(stream, records)
+    days = sorted({row.arrived_at.date() for row in rows})
+    if days:
+        database.transact(partial(ensure_days, table=BRONZE[stream].name, days=days))
+    _, refused = write_bisecting(database, rows, partial(_write, stream))
+    as_raw = [row.item.as_raw() for row in refused]
+    if as_raw:
+        database.transact(lambda connection: _write(stream, connection, as_raw))
+    now = datetime.now(UTC)
+    return [foreign_letter(raw_topic(stream), record, message, now) for record, message in foreign]
+
+
+def ensure_days(connection: Connection, *, table: str, days: Sequence[date]) -> None:
+    """Make the partitions of a bronze table for some days (dates, UTC) that do not exist."""
+    for day in days:
+        name = f"{table}_{day:%Y%m%d}"
+        if connection.execute("SELECT to_regclass(%s)", (f"bronze.{name}",)).fetchone() != (None,):
+            continue
+        # One process at a time; it is attached, not created in place, so that readers are not locked out.
+        connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"bronze.{table}",))
+        if connection.execute("SELECT to_regclass(%s)", (f"bronze.{name}",)).fetchone() != (None,):
+            continue
+        next_day = day + timedelta(days=1)
+        connection.execute(f"CREATE TABLE bronze.{name} (LIKE bronze.{table} INCLUDING ALL)".encode())
+        connection.execute(
+            f"ALTER TABLE bronze.{table} ATTACH PARTITION bronze.{name} "
+            f"FOR VALUES FROM ('{day:%Y-%m-%d} 00:00+00') TO ('{next_day:%Y-%m-%d} 00:00+00')".encode()
+        )
+
+
+def _write(stream: Stream, connection: Connection, rows: Sequence[BronzeRow]) -> None:
+    stage, table = STAGING[stream], BRONZE[stream]
+    copy_rows(connection, stage, rows)
+    connection.execute(
+        f"""
+        WITH inserted AS (
+            INSERT INTO bronze.{table.name} ({stage.columns})
+            SELECT {stage.columns} FROM {stage.name}
+            ORDER BY arrived_at, stream_epoch, shard, sequence_number, sub_sequence_number
+            ON CONFLICT DO NOTHING
+            RETURNING arrived_at, event_id
+        )
+        INSERT INTO ops.ops_hops (hop, stream, event_id, age_seconds)
+        SELECT 'bronze', %s, event_id, extract(epoch FROM clock_timestamp() - arrived_at)
+        FROM inserted ORDER BY arrived_at DESC LIMIT 1
+        """.encode(),  # noqa: S608  (names of our own)
+        (stream,),
+    )

@@ -1,0 +1,66 @@
+"""The dead letters' topic into the table `dead_letters`, one row per broken record."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from sinks.database import Connection, Database, write_bisecting
+from sinks.mapping.dead_letters import STAGING, LetterRow, letter_rows, rounds_of
+from sinks.records import Record, foreign_letter
+from sinks.staging import copy_rows
+from streams.dead_letters import DeadLetter
+from streams.topics import DEAD_LETTERS
+
+# Only a later attempt changes a row, so that reading the topic again does not undo a replay or a discard.
+# Failing again in the same way exhausts it. The payload stays what came from Kinesis.
+_UPSERT: Final = f"""
+    INSERT INTO silver.dead_letters AS stored ({STAGING.columns})
+    SELECT {STAGING.columns} FROM {STAGING.name}
+    ORDER BY stream, stream_epoch, shard, sequence_number, sub_sequence_number
+    ON CONFLICT (stream, stream_epoch, shard, sequence_number, sub_sequence_number) DO UPDATE SET
+        status = CASE
+            WHEN stored.reason = excluded.reason AND stored.errors = excluded.errors THEN 'exhausted'
+            ELSE 'pending'
+        END,
+        stage = excluded.stage,
+        reason = excluded.reason,
+        errors = excluded.errors,
+        payload = coalesce(stored.payload, excluded.payload),
+        event_id = coalesce(excluded.event_id, stored.event_id),
+        event_type = coalesce(excluded.event_type, stored.event_type),
+        occurred_at = coalesce(excluded.occurred_at, stored.occurred_at),
+        failed_at = excluded.failed_at,
+        processor = excluded.processor,
+        processor_version = excluded.processor_version,
+        attempt = excluded.attempt,
+        updated_at = now()
+    WHERE excluded.attempt > stored.attempt
+"""  # noqa: S608  (names of our own)
+
+
+def write_dead_letters(database: Database, records: Sequence[Record]) -> list[DeadLetter]:
+    """Store a batch of the dead letters' topic; harmless when done again.
+
+    A record that failed again after a replay updates its row: `pending`, or `exhausted` when it failed with
+    the same reason and errors.
+
+    Returns:
+        dead letters of records on the topic that are no dead letters.
+
+    Raises:
+        DatabaseUnavailableError: the database stayed away; what was written is kept.
+    """
+    rows, foreign = letter_rows(records)
+    refused = []
+    for of_one_round in rounds_of(rows):
+        refused += write_bisecting(database, of_one_round, _write)[1]
+    if refused:
+        # Only texts could be refused, and those are cleaned: a defect of ours, not of the record.
+        raise ValueError(f"dead letter {refused[0].item[:5]} cannot be stored: {refused[0].message}")
+    now = datetime.now(UTC)
+    return [foreign_letter(DEAD_LETTERS, record, message, now) for record, message in foreign]
+
+
+def _write(connection: Connection, rows: Sequence[LetterRow]) -> None:
+    copy_rows(connection, STAGING, rows)
+    connection.execute(_UPSERT.encode())

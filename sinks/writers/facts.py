@@ -1,0 +1,88 @@
+"""Clean events into the fact tables, with everything that only a fact's first insertion may move."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from sinks.database import Connection, Database, write_bisecting
+from sinks.mapping.facts import STAGING, Fact, facts_of
+from sinks.records import Failure, Record, dead_letter, foreign_letter
+from sinks.staging import copy_rows
+from sinks.writers.facts_sql import CONFLICTS, INSERTS
+from sinks.writers.payloads import BRONZE_WAIT_SECONDS, payloads_of
+from streams.dead_letters import DeadLetter, Reason
+
+CONFLICT: Final = Failure(
+    Reason.CONFLICTING_EVENT_ID,
+    "another event with this event_id and different content is stored; the first stays",
+    "$.event_id",
+)
+
+
+def write_facts(
+    topic: str,
+    database: Database,
+    records: Sequence[Record],
+    *,
+    bronze_wait_seconds: float = BRONZE_WAIT_SECONDS,
+) -> list[DeadLetter]:
+    """Store a batch of a `clean.*` topic; harmless when done again.
+
+    In the same transaction, and only for events that were not stored before: a customer's orders and total,
+    the change log, the sampled hops.
+
+    Args:
+        topic: the batch's topic, one of `clean.*`.
+        database: where to.
+        records: one partition's batch, in the order of offsets.
+        bronze_wait_seconds: how long to wait for bronze to hold the payload of a record that is refused.
+
+    Returns:
+        dead letters: events whose id is known with other content, rows that the database refuses, and records
+        that are none of ours.
+
+    Raises:
+        DatabaseUnavailableError: the database stayed away; what was written is kept.
+        BronzeBehindError: bronze does not have a refused record yet; try the batch again.
+    """
+    facts, failed, foreign = facts_of(topic, records)
+    conflicts, refused = write_bisecting(database, facts, _write)
+    conflicting = {offset for offsets in conflicts for offset in offsets}
+    failed += [(fact, CONFLICT) for fact in facts if fact.offset in conflicting]
+    failed += [(item, Failure(Reason.REFUSED_BY_SINK, message)) for item, message in refused]
+    payloads = payloads_of(database, [fact.identity for fact, _ in failed], wait_seconds=bronze_wait_seconds)
+    now = datetime.now(UTC)
+    letters = [
+        dead_letter(
+            fact.identity,
+            failure,
+            failed_at=now,
+            payload=payload,
+            event_id=fact.event_id,
+            event_type=fact.event_type,
+            occurred_at=fact.occurred_at,
+        )
+        for (fact, failure), payload in zip(failed, payloads, strict=True)
+    ]
+    return letters + [foreign_letter(topic, record, message, now) for record, message in foreign]
+
+
+def _write(connection: Connection, facts: Sequence[Fact]) -> list[int]:
+    """Insert facts and give the offsets of those in conflict with a stored one."""
+    repeated = []
+    # Always in the order of STAGING, so that two workers never wait for each other in a circle.
+    for table, staging in STAGING.items():
+        rows = [fact.row for fact in facts if fact.table == table]
+        if not rows:
+            continue
+        copy_rows(connection, staging, rows)
+        inserted = connection.execute(INSERTS[table].encode()).fetchone()
+        if inserted != (len(rows),):
+            repeated.append(table)
+    if not repeated:
+        return []
+    # A look-up for each repeated id: the planner, without statistics, would rather read the whole table.
+    connection.execute(b"SET LOCAL enable_hashjoin = off")
+    connection.execute(b"SET LOCAL enable_mergejoin = off")
+    found = [connection.execute(CONFLICTS[table].encode()).fetchall() for table in repeated]
+    return [int(str(offset)) for rows in found for (offset,) in rows]

@@ -1,0 +1,107 @@
+"""The statements that merge staged facts into their tables, one for each. Pure text.
+
+Each is one statement of chained writes: `inserted` are the events that were really new, and all else
+(totals, change log, hops) is computed from them alone. So a replay moves nothing.
+"""
+
+from typing import Final
+
+from sinks.mapping.facts import STAGING
+
+_TOTALS: Final = """
+    totals AS (
+        INSERT INTO silver.silver_customers AS stored
+            (customer_id, created_at, first_seen_at, last_seen_at, orders, total_spent)
+        SELECT customer_id, min(occurred_at), min(occurred_at), max(occurred_at),
+            count(*) FILTER (WHERE transaction_type = 'purchase'),
+            coalesce(sum(CASE transaction_type WHEN 'purchase' THEN amount_base ELSE -amount_base END), 0)
+        FROM inserted
+        WHERE transaction_type IN ('purchase', 'refund')
+        GROUP BY customer_id
+        ORDER BY customer_id
+        ON CONFLICT (customer_id) DO UPDATE SET
+            orders = stored.orders + excluded.orders,
+            total_spent = stored.total_spent + excluded.total_spent,
+            -- until the profile itself has come, the row says what the facts say
+            created_at = CASE WHEN stored.revision_epoch IS NULL
+                THEN least(stored.created_at, excluded.created_at) ELSE stored.created_at END,
+            first_seen_at = CASE WHEN stored.revision_epoch IS NULL
+                THEN least(stored.first_seen_at, excluded.first_seen_at) ELSE stored.first_seen_at END,
+            last_seen_at = CASE WHEN stored.revision_epoch IS NULL
+                THEN greatest(stored.last_seen_at, excluded.last_seen_at) ELSE stored.last_seen_at END,
+            updated_at = now()
+    ),
+"""
+
+_DAY: Final = "(occurred_at AT TIME ZONE 'UTC')::date"
+
+# What each fact touches: (kind, key) of the change log; null keys are left out.
+_TOUCHED: Final = {
+    "silver_transactions": """
+        SELECT 'customer', customer_id, {day} FROM inserted
+        UNION SELECT 'product', item ->> 'product_id', {day}
+        FROM inserted, jsonb_array_elements(CASE jsonb_typeof(items) WHEN 'array' THEN items END) AS item
+    """,
+    "silver_product_events": """
+        SELECT 'customer', customer_id, {day} FROM inserted
+        UNION SELECT 'visitor', visitor_id, {day} FROM inserted WHERE customer_id IS NULL
+        UNION SELECT 'product', product_id, {day} FROM inserted
+    """,
+    "silver_customer_events": "SELECT 'customer', customer_id, {day} FROM inserted",
+    "silver_system_logs": "SELECT 'service', service, {day} FROM inserted",
+}
+
+
+def _insert(table: str) -> str:
+    staging = STAGING[table]
+    technical = {"kafka_offset", "raw_at", "clean_at"}
+    columns = ", ".join(f'"{name}"' for name in staging.types if name not in technical)
+    return f"""
+        WITH inserted AS (
+            INSERT INTO silver.{table} ({columns})
+            SELECT DISTINCT ON (event_id) {columns} FROM {staging.name} ORDER BY event_id, kafka_offset
+            ON CONFLICT (event_id) DO NOTHING
+            RETURNING *
+        ),
+        {_TOTALS if table == "silver_transactions" else ""}
+        changes AS (
+            INSERT INTO ops.ops_changes (kind, key, day)
+            SELECT DISTINCT * FROM ({_TOUCHED[table].format(day=_DAY)}) AS touched (kind, key, day)
+            WHERE key IS NOT NULL
+        ),
+        sample AS (SELECT * FROM inserted ORDER BY arrived_at DESC LIMIT 1),
+        hops AS (
+            INSERT INTO ops.ops_hops (hop, stream, event_id, age_seconds)
+            SELECT hop, sample.stream, sample.event_id, extract(epoch FROM reached_at - sample.arrived_at)
+            FROM sample
+            JOIN LATERAL (
+                SELECT raw_at, clean_at FROM {staging.name} AS staged
+                WHERE staged.event_id = sample.event_id ORDER BY kafka_offset LIMIT 1
+            ) AS staged ON true
+            CROSS JOIN LATERAL (VALUES
+                ('ingest', raw_at), ('clean', clean_at), ('silver', clock_timestamp())
+            ) AS reached (hop, reached_at)
+            WHERE reached_at IS NOT NULL
+        )
+        SELECT count(*) FROM inserted
+    """  # noqa: S608  (names of our own)
+
+
+def _conflicts(table: str) -> str:
+    identity = ("stream", "stream_epoch", "shard", "sequence_number", "sub_sequence_number")
+    staged, stored = ([f"{name}.{column}" for column in identity] for name in ("staged", "stored"))
+    return f"""
+        SELECT staged.kafka_offset
+        FROM {STAGING[table].name} AS staged
+        JOIN silver.{table} AS stored USING (event_id)
+        WHERE stored.content_hash <> staged.content_hash
+            -- the same record again is no conflict, even if it is understood in another way today
+            AND ({", ".join(staged)}) <> ({", ".join(stored)})
+    """  # noqa: S608  (names of our own)
+
+
+INSERTS: Final = {table: _insert(table) for table in STAGING}
+"""By table: insert what is staged; gives how many events were new."""
+
+CONFLICTS: Final = {table: _conflicts(table) for table in STAGING}
+"""By table: the Kafka offsets of staged events whose id is stored with other content, after the insertion."""
