@@ -6,7 +6,7 @@ letters dedupe on it, because a broken record may have no usable `event_id`.
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 Headers = list[tuple[str, str | bytes | None]]
 """As the Kafka client takes them."""
@@ -50,6 +50,26 @@ def to_headers(identity: TransportIdentity) -> Headers:
         ("kinesis_arrived_at", b"%d" % identity.arrived_at_ms),
         ("attempt", b"%d" % identity.attempt),
     ]
+
+
+def identity_of(stream: str, partition: int, record: Any) -> TransportIdentity:
+    """Give the identity of a Kafka record of a raw or clean topic.
+
+    A record that another program wrote into a raw topic has none of our headers: its place in Kafka is its
+    identity then.
+
+    Args:
+        stream: the topic's stream.
+        partition: where the record stands.
+        record: with `headers`, `key`, `offset` and `timestamp` (`streams.engine.batch.Record`).
+    """
+    try:
+        return from_headers(stream, record.headers)
+    except ValueError:
+        key = (record.key or b"").decode(errors="replace")
+        return TransportIdentity(
+            stream, 0, f"kafka-{partition}", str(record.offset), 0, key, record.timestamp
+        )
 
 
 def from_headers(stream: str, headers: Iterable[tuple[str, bytes]]) -> TransportIdentity:

@@ -1,0 +1,75 @@
+"""Exchange rates by date: a table that people edit (`dbt/seeds/exchange_rates.csv`)."""
+
+import csv
+from bisect import bisect_right
+from collections.abc import Iterable
+from datetime import date
+from decimal import ROUND_HALF_EVEN, Decimal
+from pathlib import Path
+from typing import NamedTuple
+
+CENT = Decimal("0.01")
+
+
+class Rate(NamedTuple):
+    """Units of the base currency for one unit of `currency`, from `day` on."""
+
+    day: date
+    currency: str
+    rate: Decimal
+
+
+class RatesError(Exception):
+    """The rate table cannot be used; the message says where it is wrong."""
+
+
+class Rates:
+    """Looks rates up. Before a currency's first dated rate the first one holds.
+
+    Args:
+        rates: in any order.
+        base_currency: its own rate is 1, whatever the table says.
+    """
+
+    def __init__(self, rates: Iterable[Rate], base_currency: str) -> None:
+        self._base = base_currency
+        self._days: dict[str, list[date]] = {}
+        self._rates: dict[str, list[Rate]] = {}
+        for rate in sorted(rates):
+            self._days.setdefault(rate.currency, []).append(rate.day)
+            self._rates.setdefault(rate.currency, []).append(rate)
+
+    def find(self, currency: str, day: date) -> Rate | None:
+        """Give the rate that holds on a day, None for an unknown currency."""
+        if currency == self._base:
+            return Rate(day, currency, Decimal(1))
+        days = self._days.get(currency)
+        if days is None:
+            return None
+        return self._rates[currency][max(0, bisect_right(days, day) - 1)]
+
+
+def to_base(amount: Decimal, rate: Rate) -> Decimal:
+    """Convert an amount, rounded to cents once, half to even."""
+    return (amount * rate.rate).quantize(CENT, ROUND_HALF_EVEN)
+
+
+def read_rates(path: Path, base_currency: str) -> Rates:
+    """Read a table with the columns rate_date, currency, rate.
+
+    Raises:
+        RatesError: the file is not there or a line of it cannot be read.
+    """
+    rates = []
+    try:
+        with path.open(newline="") as file:
+            for number, row in enumerate(csv.DictReader(file), start=2):
+                try:
+                    rates.append(
+                        Rate(date.fromisoformat(row["rate_date"]), row["currency"], Decimal(row["rate"]))
+                    )
+                except (KeyError, ValueError, ArithmeticError) as error:
+                    raise RatesError(f"{path}:{number}: {error!r}; wanted: rate_date,currency,rate") from None
+    except OSError as error:
+        raise RatesError(f"exchange rates cannot be read: {error}") from error
+    return Rates(rates, base_currency)
