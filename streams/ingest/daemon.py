@@ -12,6 +12,8 @@ from streams.ingest.source import Aws, SourceError
 
 MAIN_CLASS: Final = "software.amazon.kinesis.multilang.MultiLangDaemon"
 PROCESSOR_SCRIPT: Final = "processor"
+FAILED: Final = "failed"
+"""The file that says that a child has failed."""
 STOP_SECONDS: Final = 20
 
 # The daemon repeats each line of its children as an error; the line itself is printed too.
@@ -22,6 +24,8 @@ LOGBACK: Final = """\
     <encoder><pattern>%d{yyyy-MM-dd HH:mm:ss.SSS} %-5level %logger{0} %msg%n</pattern></encoder>
   </appender>
   <logger name="software.amazon.kinesis.multilang.DrainChildSTDERRTask" level="OFF"/>
+  <logger name="software.amazon.kinesis.metrics" level="ERROR"/>
+  <logger name="software.amazon.kinesis.worker.WorkerMetricsSelector" level="ERROR"/>
   <logger name="software.amazon.kinesis.multilang.MultiLangDaemon" level="INFO"/>
   <root level="WARN"><appender-ref ref="STDERR"/></root>
 </configuration>
@@ -87,8 +91,13 @@ def properties(application: Application, aws: Aws) -> str:
 
 
 def processor_script(python: str, config: Path) -> str:
-    """Give the shell script that becomes a child, whatever characters are in the paths."""
-    return f"exec {_quoted(python)} -m streams.ingest.child {_quoted(str(config))}\n"
+    """Give the shell script that runs a child, whatever characters are in the paths.
+
+    A daemon whose child has failed can only end, but first waits out all the time it has for a good end. So
+    the script leaves a mark, at which the launcher ends the daemon.
+    """
+    child = f"{_quoted(python)} -m streams.ingest.child {_quoted(str(config))}"
+    return f"{child}\ncode=$?\n[ $code -eq 0 ] || : > {FAILED}\nexit $code\n"
 
 
 def _quoted(word: str) -> str:

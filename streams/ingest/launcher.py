@@ -24,7 +24,14 @@ from streams.ingest import daemon
 from streams.ingest.child import ChildConfig
 from streams.ingest.leases import LeaseTable
 from streams.ingest.shards import list_shards, oldest_shards
-from streams.ingest.source import Aws, SourceError, UnreachableError, epoch_of, wait_for_epoch
+from streams.ingest.source import (
+    Aws,
+    MissingStreamError,
+    SourceError,
+    UnreachableError,
+    epoch_of,
+    wait_for_epoch,
+)
 from streams.kafka import KafkaConfig
 
 log = logging.getLogger(__name__)
@@ -91,7 +98,13 @@ def run_daemon(launch: Launch) -> int:
             preexec_fn=_die_with_parent,  # noqa: PLW1509  (there are no threads yet)
         )
         try:
-            return _watch(process, stop, lambda: epoch_of(kinesis, launch.stream) == epoch, launch.aws)
+            return _watch(
+                process,
+                stop,
+                folder / daemon.FAILED,
+                lambda: epoch_of(kinesis, launch.stream) == epoch,
+                launch.aws,
+            )
         finally:
             _end(process)
 
@@ -109,13 +122,17 @@ class StopSignal:
 
 
 def prepare_leases(kinesis: Any, dynamodb: Any, application: daemon.Application) -> None:
-    """Make the leases of an emulated stream and take those that nobody holds, before the daemon starts."""
+    """Make the leases of an emulated stream and take those that nobody holds, before the daemon starts.
+
+    Must be called by the only process that goes by this worker id.
+    """
     leases = LeaseTable(dynamodb, application.name)
     leases.ensure()
     for shard in oldest_shards(list_shards(kinesis, application.stream)):
         leases.add(shard, application.worker_id)
     for shard_id in leases.checkpoints():
         leases.take(shard_id, application.worker_id, even_from_others=False)
+    leases.give_up_leadership(application.worker_id)
 
 
 @contextmanager
@@ -146,13 +163,18 @@ def _write_files(folder: Path, launch: Launch, application: daemon.Application) 
     path = (folder / "child.json").resolve()
     path.touch(mode=0o600)
     path.write_bytes(msgspec.json.encode(config))
+    (folder / daemon.FAILED).unlink(missing_ok=True)
     (folder / "kcl.properties").write_text(daemon.properties(application, launch.aws))
     (folder / "logback.xml").write_text(daemon.LOGBACK)
     (folder / daemon.PROCESSOR_SCRIPT).write_text(daemon.processor_script(sys.executable, path))
 
 
 def _watch(
-    process: "subprocess.Popen[bytes]", stop: StopSignal, is_same_stream: Callable[[], bool], aws: Aws
+    process: "subprocess.Popen[bytes]",
+    stop: StopSignal,
+    failed: Path,
+    is_same_stream: Callable[[], bool],
+    aws: Aws,
 ) -> int:
     check_every = 1.0 if aws.is_emulated else 60.0
     next_check = time.monotonic() + check_every
@@ -160,10 +182,14 @@ def _watch(
         with contextlib.suppress(subprocess.TimeoutExpired):
             log.error("the daemon ended with code %s", process.wait(0.2))
             return RESTART_WANTED
+        if failed.exists():
+            log.error("a shard's process failed: starting over from the last checkpoints")
+            process.kill()
+            return RESTART_WANTED
         if time.monotonic() >= next_check:
             try:
                 same = is_same_stream()
-            except UnreachableError as error:
+            except (MissingStreamError, UnreachableError) as error:
                 # An emulator that is gone comes back with another stream under the same name.
                 same = not aws.is_emulated
                 log.warning("%s", error)

@@ -128,6 +128,19 @@ class LeaseTable:
         """
         self.save(shard_id, owner, SHARD_END, 0)
 
+    def give_up_leadership(self, worker: str) -> None:
+        """Undo that a worker, now dead, leads the others: they would wait two minutes for it to come back."""
+        with contextlib.suppress(
+            self._dynamodb.exceptions.ResourceNotFoundException,
+            self._dynamodb.exceptions.ConditionalCheckFailedException,
+        ):
+            self._dynamodb.delete_item(
+                TableName=f"{self._name}-CoordinatorState",
+                Key={"key": {"S": "Leader"}},
+                ConditionExpression="ownerName = :worker",
+                ExpressionAttributeValues={":worker": {"S": worker}},
+            )
+
     def _unless_refused(self, call: Any, **arguments: Any) -> bool:
         try:
             call(TableName=self._name, **arguments)

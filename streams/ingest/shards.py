@@ -61,6 +61,5 @@ def readable_shards(shards: Iterable[Shard], checkpoints: Mapping[str, str]) -> 
     return [
         shard
         for shard in shards
-        if not ended(shard.shard_id)
-        and all(ended(parent) for parent in shard.parents if parent in known or parent in checkpoints)
+        if not ended(shard.shard_id) and all(ended(parent) for parent in shard.parents if parent in known)
     ]
