@@ -1,0 +1,86 @@
+with
+orders as (
+    select
+        order_id,
+        customer_id,
+        ordered_at
+    from {{ ref('fct_orders') }}
+),
+
+-- a refund of an order never seen has no touches, and is booked as direct
+keys as (
+    select order_id, customer_id, ordered_at from orders
+    union all
+    select distinct bookings.order_id, null, null::timestamptz
+    from {{ ref('fct_bookings') }} as bookings
+    where not exists (select 1 from orders where bookings.order_id = orders.order_id)
+),
+
+visits as (
+    select * from {{ ref('fct_sessions') }}
+),
+
+touches as (
+    select
+        keys.order_id,
+        coalesce(visits.channel, 'direct') as channel,
+        coalesce(visits.campaign, '(none)') as campaign,
+        extract(epoch from keys.ordered_at - visits.started_at) as age_seconds,
+        row_number() over path as touch_number,
+        count(*) over (partition by keys.order_id) as touches
+    from keys
+    left join visits
+        on
+            keys.customer_id = visits.customer_id
+            and visits.started_at <= keys.ordered_at
+            and visits.started_at >= keys.ordered_at - interval '720 hours'
+    window path as (partition by keys.order_id order by visits.started_at, visits.session_id)
+),
+
+marked as (
+    select
+        *,
+        coalesce(
+            max(touch_number) filter (where channel <> 'direct') over (partition by order_id), touches
+        ) as last_non_direct
+    from touches
+),
+
+-- weights are whole numbers, so that shares are exact: of position's 5 (n - 2), 40 % are 2 (n - 2)
+weighted as (
+    select
+        marked.order_id,
+        models.model,
+        marked.touch_number,
+        marked.channel,
+        marked.campaign,
+        models.weight
+    from marked
+    cross join lateral (
+        values
+        ('first', case when marked.touch_number = 1 then 1 else 0 end::numeric),
+        ('last', case when marked.touch_number = marked.touches then 1 else 0 end::numeric),
+        ('last_non_direct', case when marked.touch_number = marked.last_non_direct then 1 else 0 end::numeric),
+        ('linear', 1::numeric),
+        (
+            'position',
+            case
+                when marked.touches <= 2 then 1
+                when marked.touch_number in (1, marked.touches) then 2 * (marked.touches - 2)
+                else 1
+            end::numeric
+        ),
+        -- half-life 7 days
+        ('time_decay', round(1e15 * power(2::numeric, -coalesce(marked.age_seconds, 0) / 604800)))
+    ) as models (model, weight)
+),
+
+final as (
+    select
+        *,
+        sum(weight) over (partition by order_id, model) as weights
+    from weighted
+    where weight > 0
+)
+
+select * from final

@@ -1,0 +1,71 @@
+with
+run as (
+    select * from {{ ref('stg_run') }}
+),
+
+months as (
+    select * from {{ ref('int_periods') }}
+    where grain = 'month'
+),
+
+members as (
+    select
+        customer_id,
+        date_trunc('month', first_order_on::timestamp)::date as cohort_month
+    from {{ ref('int_customer_totals') }}
+    where orders > 0
+),
+
+cohorts as (
+    select
+        cohort_month,
+        count(*) as customers
+    from members
+    group by cohort_month
+),
+
+booked as (
+    select
+        members.cohort_month,
+        date_trunc('month', bookings.booked_on::timestamp)::date as month,
+        count(distinct bookings.customer_id) filter (where bookings.kind = 'purchase') as active,
+        sum(bookings.amount) as revenue
+    from {{ ref('fct_bookings') }} as bookings
+    inner join members on bookings.customer_id = members.customer_id
+    group by 1, 2
+),
+
+-- every cohort has every month up to as_of
+filled as (
+    select
+        cohorts.cohort_month,
+        {{ months_between('cohorts.cohort_month', 'months.period_start') }} as months_since,
+        months.is_complete,
+        cohorts.customers,
+        coalesce(booked.active, 0) as active,
+        coalesce(booked.revenue, 0) as revenue
+    from cohorts
+    inner join months on cohorts.cohort_month <= months.period_start
+    left join booked on cohorts.cohort_month = booked.cohort_month and months.period_start = booked.month
+),
+
+final as (
+    select
+        filled.cohort_month,
+        filled.months_since,
+        filled.is_complete,
+        filled.customers,
+        filled.active,
+        {{ ratio('filled.active', 'filled.customers') }} as retention,
+        {{ money('filled.revenue') }} as revenue,
+        {{ money(ratio('filled.revenue', 'filled.customers')) }} as revenue_per_customer,
+        {{ money(ratio(
+            'sum(filled.revenue) over (partition by filled.cohort_month order by filled.months_since)',
+            'filled.customers'
+        )) }} as ltv_cumulative,
+        run.copied_at as dbt_updated_at
+    from filled
+    cross join run
+)
+
+select * from final

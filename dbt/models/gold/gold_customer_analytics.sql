@@ -1,0 +1,95 @@
+with
+run as (
+    select * from {{ ref('stg_run') }}
+),
+
+customers as (
+    select * from {{ ref('dim_customers') }}
+),
+
+totals as (
+    select * from {{ ref('int_customer_totals') }}
+),
+
+rfm as (
+    select * from {{ ref('int_rfm') }}
+),
+
+subscriptions as (
+    select
+        customer_id,
+        sum(mrr) as mrr,
+        (array_agg(plan order by mrr desc, subscription_id))[1] as plan,
+        min(started_at) as subscribed_since
+    from {{ ref('fct_subscriptions') }}
+    where status = 'active'
+    group by customer_id
+),
+
+visits as (
+    select
+        sessions.customer_id,
+        count(*) filter (where sessions.started_at >= run.as_of - interval '720 hours') as sessions_30d,
+        max(sessions.started_at) as last_session_at
+    from {{ ref('fct_sessions') }} as sessions
+    cross join run
+    where sessions.customer_id is not null
+    group by sessions.customer_id
+),
+
+categories as (
+    select distinct on (customer_id)
+        customer_id,
+        category
+    from {{ ref('fct_order_items') }}
+    group by customer_id, category
+    order by customer_id asc, sum(purchased) desc, category asc
+),
+
+final as (
+    select
+        customers.customer_id,
+        customers.created_at,
+        customers.country,
+        customers.acquisition_channel,
+        customers.acquisition_campaign,
+        customers.is_deleted,
+        coalesce(totals.orders, 0)::bigint as orders,
+        {{ money('coalesce(totals.revenue, 0)') }} as revenue,
+        {{ money(ratio('totals.revenue', 'totals.orders')) }} as aov,
+        totals.first_order_at,
+        totals.last_order_at,
+        ({{ utc_date('run.as_of') }} - totals.last_order_on)::integer as recency_days,
+        ({{ utc_date('run.as_of') }} - {{ utc_date('customers.created_at') }})::integer as tenure_days,
+        rfm.r_score,
+        rfm.f_score,
+        rfm.m_score,
+        rfm.rfm_score,
+        rfm.segment,
+        totals.repeat_order_days::integer as repeat_order_days,
+        totals.order_span_days::integer as order_span_days,
+        ({{ utc_date('run.as_of') }} - totals.first_order_on)::integer as age_days,
+        totals.repeat_order_value::numeric(18, 2) as repeat_order_value,
+        {{ money('coalesce(totals.revenue, 0)') }} as ltv_historical,
+        null::numeric(18, 2) as ltv_predicted_12m,
+        null::double precision as churn_risk,
+        null::text as risk_band,
+        null::double precision as payment_risk,
+        null::text as payment_risk_band,
+        coalesce(subscriptions.mrr, 0)::numeric(18, 2) as mrr,
+        subscriptions.plan,
+        subscriptions.subscribed_since,
+        coalesce(visits.sessions_30d, 0)::bigint as sessions_30d,
+        visits.last_session_at,
+        categories.category as favourite_category,
+        run.copied_at as dbt_updated_at
+    from customers
+    cross join run
+    left join totals on customers.customer_id = totals.customer_id
+    left join rfm on customers.customer_id = rfm.customer_id
+    left join subscriptions on customers.customer_id = subscriptions.customer_id
+    left join visits on customers.customer_id = visits.customer_id
+    left join categories on customers.customer_id = categories.customer_id
+)
+
+select * from final

@@ -1,0 +1,16 @@
+with
+source as (
+    select * from {{ source('snapshot', 'snapshot_system_logs') }}
+),
+
+final as (
+    select
+        event_id,
+        occurred_at,
+        service,
+        level,
+        latency_ms
+    from source
+)
+
+select * from final

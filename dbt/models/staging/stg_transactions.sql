@@ -1,0 +1,30 @@
+with
+source as (
+    select * from {{ source('snapshot', 'snapshot_transactions') }}
+),
+
+final as (
+    select
+        event_id,
+        occurred_at,
+        transaction_type,
+        order_id,
+        subscription_id,
+        customer_id,
+        amount,
+        currency,
+        amount_base,
+        category,
+        items,
+        plan,
+        monthly_amount,
+        monthly_amount_base,
+        payment_method,
+        discount,
+        coupon,
+        rate,
+        country
+    from source
+)
+
+select * from final
