@@ -1,0 +1,1 @@
+"""What puts events on Kinesis: a synthetic shop, and files of your own."""
