@@ -1,13 +1,14 @@
-"""What the engine hands to a sink, and what a sink says of a record it cannot take. Pure."""
+"""Reading records of Kafka, and what a sink says of one it cannot take. Pure."""
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
 from streams.dead_letters import DeadLetter, FieldError, Reason
+from streams.engine.batch import Record
 from streams.transport import TransportIdentity
 
 Decoded = TypeVar("Decoded")
@@ -18,21 +19,6 @@ try:
     PROCESSOR_VERSION: Final = version("event-pipeline")
 except PackageNotFoundError:  # run from a folder, not installed
     PROCESSOR_VERSION: Final = "unknown"  # type: ignore[misc]  # one of two branches
-
-
-class Record(Protocol):
-    """A record of Kafka; `timestamp` in milliseconds since 1970."""
-
-    @property
-    def value(self) -> bytes | None: ...  # noqa: D102  (says the class)
-    @property
-    def key(self) -> bytes | None: ...  # noqa: D102  (says the class)
-    @property
-    def headers(self) -> Sequence[tuple[str, bytes]]: ...  # noqa: D102  (says the class)
-    @property
-    def timestamp(self) -> int: ...  # noqa: D102  (says the class)
-    @property
-    def offset(self) -> int: ...  # noqa: D102  (says the class)
 
 
 class Failure(NamedTuple):

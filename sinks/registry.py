@@ -7,13 +7,13 @@ from typing import Final
 
 from sinks.database import Database
 from sinks.mapping import dead_letters, entities, facts
-from sinks.records import Record
 from sinks.writers import bronze
 from sinks.writers.bronze import write_bronze
 from sinks.writers.dead_letters import write_dead_letters
 from sinks.writers.entities import write_entities
 from sinks.writers.facts import write_facts
 from streams.dead_letters import DeadLetter
+from streams.engine.batch import Record
 from streams.events import STREAMS
 from streams.topics import (
     CLEAN_EVENTS,

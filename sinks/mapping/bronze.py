@@ -8,7 +8,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from sinks.records import Record, without_nul
+from sinks.records import without_nul
+from streams.engine.batch import Record
 from streams.events import Stream
 from streams.transport import TransportIdentity, from_headers
 

@@ -7,10 +7,11 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from sinks.mapping.bronze import instant_of_text
-from sinks.records import Record, without_nul
+from sinks.records import without_nul
 from sinks.schema import dead_letters
 from sinks.staging import Staging, staging_of
 from streams.dead_letters import DeadLetter, decode_dead_letter
+from streams.engine.batch import Record
 
 STAGING: Final[Staging] = staging_of(dead_letters, without={"status", "replayed_payload", "updated_at"})
 

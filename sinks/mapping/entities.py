@@ -9,10 +9,11 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
-from sinks.records import Record, decode_each, header, without_nul
+from sinks.records import decode_each, header, without_nul
 from sinks.schema import silver_customers, silver_identities, silver_late_events, silver_products
 from sinks.schema import silver_sessions as sessions_table
 from sinks.staging import Staging, staging_of
+from streams.engine.batch import Record
 from streams.silver import (
     REVISION,
     Customer,

@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from sqlalchemy import Table
 
-from sinks.records import Failure, Record, decode_each, header, holds_nul
+from sinks.records import Failure, decode_each, header, holds_nul
 from sinks.schema import (
     silver_customer_events,
     silver_product_events,
@@ -15,6 +15,7 @@ from sinks.schema import (
 )
 from sinks.staging import Staging, staging_of
 from streams.dead_letters import Reason
+from streams.engine.batch import Record
 from streams.events import STREAM_OF_TYPE, Stream
 from streams.facts import (
     CUSTOMER_TYPES,

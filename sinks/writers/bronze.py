@@ -7,10 +7,11 @@ from typing import Final
 
 from sinks.database import Connection, Database, write_bisecting
 from sinks.mapping.bronze import BronzeRow, bronze_rows
-from sinks.records import Record, foreign_letter
+from sinks.records import foreign_letter
 from sinks.schema import BRONZE
 from sinks.staging import Staging, copy_rows, staging_of
 from streams.dead_letters import DeadLetter
+from streams.engine.batch import Record
 from streams.events import Stream
 from streams.topics import raw_topic
 
@@ -46,11 +47,11 @@ def ensure_days(connection: Connection, *, table: str, days: Sequence[date]) -> 
     """Make the partitions of a bronze table for some days (dates, UTC) that do not exist."""
     for day in days:
         name = f"{table}_{day:%Y%m%d}"
-        if connection.execute("SELECT to_regclass(%s)", (f"bronze.{name}",)).fetchone() != (None,):
+        if _is_there(connection, name):
             continue
         # One process at a time; it is attached, not created in place, so that readers are not locked out.
         connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"bronze.{table}",))
-        if connection.execute("SELECT to_regclass(%s)", (f"bronze.{name}",)).fetchone() != (None,):
+        if _is_there(connection, name):
             continue
         next_day = day + timedelta(days=1)
         connection.execute(f"CREATE TABLE bronze.{name} (LIKE bronze.{table} INCLUDING ALL)".encode())
@@ -58,6 +59,14 @@ def ensure_days(connection: Connection, *, table: str, days: Sequence[date]) -> 
             f"ALTER TABLE bronze.{table} ATTACH PARTITION bronze.{name} "
             f"FOR VALUES FROM ('{day:%Y-%m-%d} 00:00+00') TO ('{next_day:%Y-%m-%d} 00:00+00')".encode()
         )
+
+
+def _is_there(connection: Connection, name: str) -> bool:
+    # Not by `to_regclass`: it may answer from a cache that has not heard of another process's table.
+    found = connection.execute(
+        "SELECT FROM pg_tables WHERE schemaname = 'bronze' AND tablename = %s", (name,)
+    ).fetchone()
+    return found is not None
 
 
 def _write(stream: Stream, connection: Connection, rows: Sequence[BronzeRow]) -> None:

@@ -6,9 +6,10 @@ from typing import Final
 
 from sinks.database import Connection, Database, write_bisecting
 from sinks.mapping.dead_letters import STAGING, LetterRow, letter_rows, rounds_of
-from sinks.records import Record, foreign_letter
+from sinks.records import foreign_letter
 from sinks.staging import copy_rows
 from streams.dead_letters import DeadLetter
+from streams.engine.batch import Record
 from streams.topics import DEAD_LETTERS
 
 # Only a later attempt changes a row, so that reading the topic again does not undo a replay or a discard.

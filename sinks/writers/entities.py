@@ -7,9 +7,10 @@ from typing import Final
 from sinks.database import Connection, Database, write_bisecting
 from sinks.mapping import entities as mapping
 from sinks.mapping.entities import Entities, Entity, Row
-from sinks.records import Record, foreign_letter
+from sinks.records import foreign_letter
 from sinks.staging import Staging, copy_rows
 from streams.dead_letters import DeadLetter
+from streams.engine.batch import Record
 from streams.topics import (
     SILVER_CUSTOMERS,
     SILVER_IDENTITIES,

@@ -6,11 +6,12 @@ from typing import Final
 
 from sinks.database import Connection, Database, write_bisecting
 from sinks.mapping.facts import STAGING, Fact, facts_of
-from sinks.records import Failure, Record, dead_letter, foreign_letter
+from sinks.records import Failure, dead_letter, foreign_letter
 from sinks.staging import copy_rows
 from sinks.writers.facts_sql import CONFLICTS, INSERTS
 from sinks.writers.payloads import BRONZE_WAIT_SECONDS, payloads_of
 from streams.dead_letters import DeadLetter, Reason
+from streams.engine.batch import Record
 
 CONFLICT: Final = Failure(
     Reason.CONFLICTING_EVENT_ID,

@@ -1,0 +1,65 @@
+import psycopg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from sinks import migrate
+from sinks.schema import metadata
+
+pytestmark = pytest.mark.real
+
+
+def test_revisions_are_applied_once_and_make_what_the_metadata_says(empty_url: str) -> None:
+    missing = migrate.check(empty_url)
+    assert missing is not None
+    assert "pipeline migrate" in missing
+
+    assert migrate.upgrade(empty_url) == ["0001"]
+    assert migrate.upgrade(empty_url) == []
+    assert migrate.check(empty_url) is None
+
+    with migrate._connect(empty_url) as connection:
+        context = MigrationContext.configure(connection, opts=migrate.configure_options())
+        assert compare_metadata(context, metadata) == []
+    with psycopg.connect(empty_url) as connection:
+        found = connection.execute(
+            """
+            SELECT n.nspname || '.' || c.relname
+            FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+            WHERE n.nspname IN ('bronze', 'silver', 'ops') AND c.relkind IN ('r', 'p')
+                AND NOT c.relispartition
+            """
+        ).fetchall()
+    assert {name for (name,) in found} == set(metadata.tables) | {"ops.alembic_version"}
+
+
+def test_live_sessions_follow_the_gap(empty_url: str) -> None:
+    migrate.upgrade(empty_url, session_gap_seconds=60)
+    with psycopg.connect(empty_url) as connection:
+        connection.execute(
+            """
+            INSERT INTO silver.silver_sessions (session_id, visitor_id, started_at, ended_at)
+            VALUES ('live', 'v', now(), now() - interval '59 s'),
+                ('over', 'v', now(), now() - interval '61 s')
+            """
+        )
+        live = connection.execute("SELECT session_id FROM silver.silver_live_sessions").fetchall()
+        connection.rollback()
+    assert live == [("live",)]
+
+
+def test_a_revision_of_a_newer_version_is_refused_in_one_line(empty_url: str) -> None:
+    migrate.upgrade(empty_url)
+    with psycopg.connect(empty_url, autocommit=True) as connection:
+        connection.execute("UPDATE ops.alembic_version SET version_num = '9999'")
+        try:
+            with pytest.raises(migrate.MigrationError, match="9999, which this version does not know"):
+                migrate.check(empty_url)
+        finally:
+            connection.execute("UPDATE ops.alembic_version SET version_num = '0001'")
+
+
+def test_a_server_that_is_down_is_told_in_one_line() -> None:
+    with pytest.raises(migrate.MigrationError, match="Postgres cannot be reached") as raised:
+        migrate.check("postgresql://nobody@127.0.0.1:1/none")
+    assert "\n" not in str(raised.value)
