@@ -21,9 +21,10 @@ LOGBACK: Final = """\
 <configuration>
   <appender name="STDERR" class="ch.qos.logback.core.ConsoleAppender">
     <target>System.err</target>
-    <encoder><pattern>%d{yyyy-MM-dd HH:mm:ss.SSS} %-5level %logger{0} %msg%n</pattern></encoder>
+    <encoder><pattern>%d{yyyy-MM-dd HH:mm:ss.SSS} %-5level %logger{0} %msg%n%ex{3}</pattern></encoder>
   </appender>
   <logger name="software.amazon.kinesis.multilang.DrainChildSTDERRTask" level="OFF"/>
+  <logger name="software.amazon.kinesis.coordinator.assignment" level="ERROR"/>
   <logger name="software.amazon.kinesis.metrics" level="ERROR"/>
   <logger name="software.amazon.kinesis.worker.WorkerMetricsSelector" level="ERROR"/>
   <logger name="software.amazon.kinesis.multilang.MultiLangDaemon" level="INFO"/>

@@ -41,6 +41,8 @@ RESTART_WANTED: Final = 75
 
 LARGEST_SLOT: Final = 64
 PR_SET_PDEATHSIG: Final = 1
+# Found now, because little may be done between fork and exec when there are threads.
+_prctl: Final = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def run_daemon(launch: Launch) -> int:
             cwd=folder,
             env=daemon.environment(launch.environment, launch.aws),
             start_new_session=True,  # Ctrl-C is for us: we end it in good order
-            preexec_fn=_die_with_parent,  # noqa: PLW1509  (there are no threads yet)
+            preexec_fn=_die_with_parent,  # noqa: PLW1509  (it makes two system calls only)
         )
         try:
             return _watch(
@@ -213,7 +215,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 
 def _die_with_parent() -> None:
     """Have the kernel kill the daemon when this process dies (Linux); its children end with their stdin."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if _prctl is not None:
+        _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() == 1:  # it died meanwhile
             os._exit(RESTART_WANTED)

@@ -119,6 +119,16 @@ class LeaseTable:
         if not saved:
             raise LeaseLostError(f"shard {shard_id} has another owner than {owner}")
 
+    def release(self, shard_id: str, owner: str) -> None:
+        """Give a lease up, so that the next worker need not wait for it to expire."""
+        self._unless_refused(
+            self._dynamodb.update_item,
+            Key={"leaseKey": {"S": shard_id}},
+            UpdateExpression="REMOVE leaseOwner ADD leaseCounter :one",
+            ConditionExpression="leaseOwner = :owner",
+            ExpressionAttributeValues={":owner": {"S": owner}, ":one": {"N": "1"}},
+        )
+
     def end(self, shard_id: str, owner: str) -> None:
         """Save that a shard is read to its end.
 

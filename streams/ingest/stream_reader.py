@@ -224,9 +224,10 @@ class StreamReader:
         del self._readers[reader.shard_id]
 
     def stop(self) -> None:
-        """Let every processor checkpoint what it has done."""
+        """Let every processor checkpoint what it has done, and give its shard up."""
         for reader in self._readers.values():
             reader.processor.shutdown_requested(Calls(checkpointer=reader.checkpointer))
+            self._leases.release(reader.shard_id, self._application.worker_id)
         self._readers.clear()
 
 
