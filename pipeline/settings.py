@@ -32,6 +32,9 @@ class Settings(BaseSettings):
 
     environment: Literal["dev", "staging", "prod"] = Field("dev", description="dev runs all parts locally")
     home: Path = Field(Path(".pipeline"), description="where the local platform keeps its state")
+    kafka_port: int | None = Field(None, ge=1, le=65535, description="of the local Kafka; unset: a free one")
+    postgres_port: int | None = Field(None, ge=1, le=65535, description="of the local Postgres, likewise")
+    kinesis_port: int | None = Field(None, ge=1, le=65535, description="of the local emulator, likewise")
 
     kafka_bootstrap: str = Field("127.0.0.1:9092", description="host:port of the brokers")
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"

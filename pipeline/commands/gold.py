@@ -1,0 +1,41 @@
+"""`pipeline gold`: build gold once, or on an interval."""
+
+import sys
+
+import click
+
+from pipeline.errors import UserError
+from pipeline.gold import GoldRun, build_gold, parse_as_of
+from pipeline.gold_interval import run_on_interval
+from pipeline.settings import load_settings
+
+
+@click.command("gold")
+@click.option("--every", type=click.FloatRange(min=1), metavar="SECONDS", help="Build again and again.")
+@click.option("--as-of", metavar="DATE", help="What stands for now: a day (its end, UTC) or an instant.")
+@click.option("--full-refresh", is_flag=True, help="Make all tables anew.")
+@click.option("--json", "as_json", is_flag=True, help="Print each run as a JSON object.")
+def gold(every: float | None, as_of: str | None, full_refresh: bool, as_json: bool) -> None:
+    """Compute the gold tables from silver by dbt, and test them.
+
+    Exit code 1 when something could not be built or a test of severity error fails. With --every it goes on
+    after a failed build, until SIGTERM or Ctrl-C.
+    """
+    settings = load_settings()
+    instant = parse_as_of(as_of) if as_of else None
+
+    def build() -> GoldRun:
+        run = build_gold(settings, as_of=instant, full_refresh=full_refresh)
+        click.echo(run.to_json() if as_json else run.summary())
+        return run
+
+    if every is None:
+        sys.exit(0 if build().ok else 1)
+
+    def build_and_go_on() -> None:
+        try:
+            build()
+        except UserError as error:
+            click.echo(f"gold: {error}", err=True)
+
+    run_on_interval(build_and_go_on, every)

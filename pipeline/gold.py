@@ -1,0 +1,318 @@
+"""Build gold: dbt in this process, one build at a time for a database, each recorded in `ops_dbt_runs`."""
+
+import json
+import os
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from psycopg.conninfo import conninfo_to_dict
+from sqlalchemy import Connection, create_engine, func, insert, make_url, select, text, update
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from pipeline.errors import CONFIGURATION, UserError
+from pipeline.settings import REPOSITORY, Settings
+from sinks.migrate import MigrationError, check
+from sinks.schema import ops_dbt_runs
+
+PROJECT: Final = REPOSITORY / "dbt"
+LOCK_KEY: Final = 7_301_846_259_913
+"""Key of the advisory lock that lets one build run at a time."""
+
+Status = Literal["success", "failed", "error", "skipped"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoldRun:
+    """What a build did.
+
+    Args:
+        status: `success`; `failed`: a test of severity error did not hold; `error`: something could not be
+            built; `skipped`: another build was running, so nothing was done.
+        as_of: what stood for "now" in it; None when it did not come so far.
+        seconds: from start to finish.
+        models_ok: models and seeds built.
+        failed_nodes: names of the models and tests that did not succeed, warnings left out.
+        message: one line: what happened first, empty on success.
+    """
+
+    run_id: str
+    status: Status
+    started_at: datetime
+    finished_at: datetime
+    as_of: datetime | None = None
+    seconds: float = 0.0
+    models_ok: int = 0
+    models_error: int = 0
+    tests_passed: int = 0
+    tests_failed: int = 0
+    tests_warned: int = 0
+    failed_nodes: tuple[str, ...] = ()
+    message: str = ""
+    results: tuple[dict[str, Any], ...] = field(default=(), repr=False)
+
+    @property
+    def ok(self) -> bool:
+        """Say whether nothing is wrong; a build skipped for another one is not wrong."""
+        return self.status in ("success", "skipped")
+
+    def summary(self) -> str:
+        """Give the run in one line."""
+        if self.status == "skipped":
+            return f"gold: skipped, {self.message}"
+        line = (
+            f"gold: {self.status} in {self.seconds:.1f} s: {self.models_ok} built, {self.models_error} not; "
+            f"tests: {self.tests_passed} passed, {self.tests_failed} failed, {self.tests_warned} warned"
+        )
+        return f"{line}; {self.message}" if self.message else line
+
+    def to_json(self) -> str:
+        """Give the run as a JSON object; instants are RFC 3339."""
+        return json.dumps(asdict(self), default=lambda value: value.isoformat())
+
+
+def build_gold(
+    settings: Settings,
+    *,
+    as_of: datetime | None = None,
+    full_refresh: bool = False,
+    project: Path = PROJECT,
+) -> GoldRun:
+    """Build all of gold from silver and test it; blocks until it is done.
+
+    dbt reads the connection from environment variables, which this sets. Its target and logs are under the
+    home, so the project's folder is only read.
+
+    Args:
+        settings: database, home and session gap.
+        as_of: stands for "now", with an offset; what happened at or after it is not seen. None: now.
+        full_refresh: make seeds and tables anew instead of filling them.
+        project: folder of the dbt project.
+
+    Raises:
+        UserError: the database cannot be reached or lacks a migration.
+    """
+    url = settings.postgres_url.get_secret_value()
+    try:
+        wrong = check(url)
+    except MigrationError as error:
+        raise UserError(str(error)) from error
+    if wrong:
+        raise UserError(wrong, exit_code=CONFIGURATION)
+    started_at = datetime.now(UTC)
+    run_id = str(uuid.uuid4())
+    with _locked(url) as connection:
+        if connection is None:
+            return GoldRun(
+                run_id=run_id,
+                status="skipped",
+                started_at=started_at,
+                finished_at=started_at,
+                message="another build is running",
+            )
+        _record_start(connection, run_id, started_at, full_refresh=full_refresh)
+        outcome = _invoke_dbt(settings, url, project, as_of=as_of, full_refresh=full_refresh)
+        copied = _copied(connection, started_at)
+        run = _summarise(run_id, started_at, outcome, as_of=copied["as_of"])
+        _record_finish(connection, run, to_xid=copied["to_xid"])
+    return run
+
+
+def parse_as_of(value: str) -> datetime:
+    """Read `--as-of`: an instant (RFC 3339, UTC if it has no offset), or a day, which means its end in UTC.
+
+    Raises:
+        UserError: it is neither.
+    """
+    try:
+        if len(value) == len("2026-01-31"):
+            day = date.fromisoformat(value)
+            return datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
+        instant = datetime.fromisoformat(value)
+    except (ValueError, OverflowError):
+        raise UserError(
+            f"--as-of {value!r} is neither a day (2026-01-31) nor an instant (RFC 3339)"
+        ) from None
+    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+
+
+def dbt_environment(url: str) -> dict[str, str]:
+    """Give the environment variables that `dbt/profiles.yml` reads, from a libpq URL."""
+    parts = conninfo_to_dict(url)
+    user = str(parts.get("user") or "pipeline")
+    return {
+        "DBT_POSTGRES_HOST": str(parts.get("host") or "127.0.0.1"),
+        "DBT_POSTGRES_PORT": str(parts.get("port") or 5432),
+        "DBT_POSTGRES_USER": user,
+        "DBT_ENV_SECRET_POSTGRES_PASSWORD": str(parts.get("password") or ""),
+        "DBT_POSTGRES_DBNAME": str(parts.get("dbname") or user),
+        "DBT_POSTGRES_SSLMODE": str(parts.get("sslmode") or "prefer"),
+        "DBT_POSTGRES_SSLROOTCERT": str(parts.get("sslrootcert") or ""),
+        "DO_NOT_TRACK": "1",
+    }
+
+
+def dbt_arguments(
+    home: Path, project: Path, variables: Mapping[str, Any], *, full_refresh: bool
+) -> list[str]:
+    """Give the arguments of the build; unit tests are left to development, they test no data."""
+    return [
+        "build",
+        *("--project-dir", str(project)),
+        *("--profiles-dir", str(project)),
+        *("--target-path", str(home.resolve() / "dbt" / "target")),
+        *("--log-path", str(home.resolve() / "logs" / "dbt")),
+        *("--log-level", "none"),
+        *("--log-level-file", "info"),
+        *("--exclude-resource-type", "unit_test"),
+        *("--vars", json.dumps(variables)),
+        "--no-write-json",
+        *(["--full-refresh"] if full_refresh else []),
+    ]
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What dbt gave back: a row for each node, or why it stopped before any."""
+
+    nodes: tuple[dict[str, Any], ...] = ()
+    stopped: str = ""
+
+    @cached_property
+    def failed(self) -> tuple[dict[str, Any], ...]:
+        """What did not succeed; a skipped node only follows from another one."""
+        return tuple(node for node in self.nodes if node["status"] in ("error", "fail", "runtime error"))
+
+
+def _invoke_dbt(
+    settings: Settings, url: str, project: Path, *, as_of: datetime | None, full_refresh: bool
+) -> _Outcome:
+    from dbt.cli.main import dbtRunner  # noqa: PLC0415  (takes two seconds to import; other commands need none of it)
+
+    os.environ.update(dbt_environment(url))
+    # A value that is the same in every run: dbt parses the project anew whenever a variable changes.
+    variables: dict[str, Any] = {"session_gap_seconds": settings.session_gap_seconds}
+    if as_of is not None:
+        variables["as_of"] = as_of.astimezone(UTC).isoformat()
+    arguments = dbt_arguments(settings.home, project, variables, full_refresh=full_refresh)
+    result = dbtRunner().invoke(arguments)
+    if result.exception is not None:
+        return _Outcome(stopped=_one_line(str(result.exception)))
+    nodes = tuple(
+        {
+            "name": item.node.name,
+            "kind": str(item.node.resource_type),
+            "status": str(item.status),
+            "seconds": round(item.execution_time, 3),
+            "failures": item.failures,
+            "message": _one_line(item.message or ""),
+        }
+        for item in getattr(result.result, "results", ())
+    )
+    if not result.success and not nodes:
+        return _Outcome(stopped="dbt built nothing: see logs/dbt in the home")
+    return _Outcome(nodes)
+
+
+def _summarise(run_id: str, started_at: datetime, outcome: _Outcome, *, as_of: datetime | None) -> GoldRun:
+    tests = [node["status"] for node in outcome.nodes if node["kind"] == "test"]
+    built = [node["status"] for node in outcome.nodes if node["kind"] in ("model", "seed", "operation")]
+    broken = any(status != "success" for status in built)
+    failed = outcome.failed
+    status: Status = "success"
+    if outcome.stopped or broken:
+        status = "error"
+    elif failed:
+        status = "failed"
+    message = outcome.stopped
+    if failed:
+        message = f"{failed[0]['name']}: {failed[0]['message']}"
+    finished_at = datetime.now(UTC)
+    return GoldRun(
+        run_id=run_id,
+        status=status,
+        started_at=started_at,
+        finished_at=finished_at,
+        as_of=as_of,
+        seconds=round((finished_at - started_at).total_seconds(), 3),
+        models_ok=_count(built, "success"),
+        models_error=len(built) - _count(built, "success"),
+        tests_passed=_count(tests, "pass"),
+        tests_failed=_count(tests, "fail", "error"),
+        tests_warned=_count(tests, "warn"),
+        failed_nodes=tuple(node["name"] for node in failed),
+        message=message,
+        results=outcome.nodes,
+    )
+
+
+def _count(statuses: Sequence[str], *wanted: str) -> int:
+    return sum(status in wanted for status in statuses)
+
+
+def _one_line(message: str) -> str:
+    return " ".join(message.split())
+
+
+@contextmanager
+def _locked(url: str) -> Iterator[Connection | None]:
+    """Hold the lock of builds while the block runs; None when another process has it."""
+    engine = create_engine(
+        make_url(url).set(drivername="postgresql+psycopg"), poolclass=NullPool, isolation_level="AUTOCOMMIT"
+    )
+    try:
+        with engine.connect() as connection:
+            got_it = connection.scalar(select(func.pg_try_advisory_lock(LOCK_KEY)))
+            yield connection if got_it else None
+    except SQLAlchemyError as error:
+        reason = _one_line(str(getattr(error, "orig", None) or error))
+        raise UserError(f"gold could not be recorded: Postgres says: {reason}") from error
+
+
+def _record_start(connection: Connection, run_id: str, started_at: datetime, *, full_refresh: bool) -> None:
+    # Whoever was running when this lock was free has died.
+    connection.execute(
+        update(ops_dbt_runs)
+        .where(ops_dbt_runs.c.status == "running")
+        .values(status="interrupted", finished_at=func.now(), message="the process ended during the build")
+    )
+    connection.execute(
+        insert(ops_dbt_runs).values(run_id=run_id, started_at=started_at, full_refresh=full_refresh)
+    )
+
+
+def _copied(connection: Connection, started_at: datetime) -> dict[str, Any]:
+    """Give `as_of` and `to_xid` of the copy of silver, None when this run made none."""
+    nothing = {"as_of": None, "to_xid": None}
+    if connection.scalar(select(func.to_regclass("staging.snapshot_run"))) is None:
+        return nothing
+    row = connection.execute(
+        text("SELECT as_of, to_xid FROM staging.snapshot_run WHERE copied_at >= :started_at"),
+        {"started_at": started_at - timedelta(minutes=5)},  # the server's clock is another one
+    ).one_or_none()
+    return dict(row._mapping) if row else nothing  # noqa: SLF001  (SQLAlchemy's documented way to a mapping)
+
+
+def _record_finish(connection: Connection, run: GoldRun, *, to_xid: int | None) -> None:
+    connection.execute(
+        update(ops_dbt_runs)
+        .where(ops_dbt_runs.c.run_id == run.run_id)
+        .values(
+            finished_at=run.finished_at,
+            status=run.status,
+            as_of=run.as_of,
+            to_xid=to_xid,
+            models=run.models_ok + run.models_error,
+            tests=run.tests_passed + run.tests_failed + run.tests_warned,
+            failures=run.models_error + run.tests_failed,
+            failed_nodes=list(run.failed_nodes),
+            message=run.message,
+            results=list(run.results),
+        )
+    )

@@ -1,0 +1,54 @@
+"""What a killed run left behind: recognised by a mark in each process's environment, and ended."""
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterable
+from pathlib import Path
+
+import psutil
+
+MARK = "PIPELINE_SUPERVISED_HOME"
+TERM_SECONDS = 15.0
+KILL_SECONDS = 5.0
+
+
+def is_marked(environment: dict[str, str], home: Path) -> bool:
+    """Tell whether a process with this environment belongs to the home's platform."""
+    return environment.get(MARK) == str(home)
+
+
+def find_leftovers(home: Path) -> list[psutil.Process]:
+    """Give the processes that an earlier platform of this home started, without ourselves and our parents."""
+    ours = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.pid not in ours and (
+                is_marked(process.environ(), home) or _is_postgres_of(process, home)
+            ):
+                found.append(process)
+    return found
+
+
+def end(processes: Iterable[psutil.Process]) -> None:
+    """End processes: the supervisor first, that it starts none again; then politely; then by force."""
+    processes = list(processes)
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            if "supervisor.supervisord" in process.cmdline():
+                process.kill()
+            elif process.name() == "postgres":
+                process.send_signal(signal.SIGINT)  # its TERM waits for clients
+            else:
+                process.terminate()
+    _, alive = psutil.wait_procs(processes, timeout=TERM_SECONDS)
+    for process in alive:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(alive, timeout=KILL_SECONDS)
+
+
+def _is_postgres_of(process: psutil.Process, home: Path) -> bool:
+    """Recognise PostgreSQL's own children, which write their titles over their environment."""
+    return process.name() == "postgres" and Path(process.cwd()) == home / "postgres" / "data"

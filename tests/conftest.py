@@ -1,0 +1,55 @@
+"""What tests share: a real platform, started once and only if a test asks for it."""
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from pipeline.local.platform import LocalPlatform
+from pipeline.local.ports import free_port
+from pipeline.settings import Settings
+
+# An emulator takes any credentials; a test must never find real ones.
+os.environ.update(
+    AWS_ACCESS_KEY_ID="local",
+    AWS_SECRET_ACCESS_KEY="local",
+    AWS_DEFAULT_REGION="us-east-1",
+    AWS_EC2_METADATA_DISABLED="true",
+)
+for name in [name for name in os.environ if name.startswith("PIPELINE_") or name == "AWS_PROFILE"]:
+    del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]:
+    """Kafka, Postgres and the emulator of Kinesis, all real, in a home that is thrown away."""
+    # Ports of their own: several runs may stand side by side, and the usual ones are for users.
+    settings = Settings(
+        _env_file=None,
+        home=tmp_path_factory.mktemp("home"),
+        kafka_port=free_port(),
+        postgres_port=free_port(),
+        kinesis_port=free_port(),
+    )
+    with LocalPlatform(settings) as running:
+        yield running
+
+
+@pytest.fixture
+def database(platform: LocalPlatform) -> Iterator[str]:
+    """URL of a new empty database, dropped after the test whoever is still connected."""
+    name = f"test_{uuid.uuid4().hex}"
+    identifier = sql.Identifier(name)
+    with psycopg.connect(platform.postgres_url, autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {}").format(identifier))
+        yield platform.postgres_url.rpartition("/")[0] + f"/{name}"
+        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(identifier))
+
+
+@pytest.fixture
+def unique() -> Callable[[str], str]:
+    """Make names of topics, groups or tables that no other test uses."""
+    return lambda name: f"{name}.{uuid.uuid4().hex[:12]}"
