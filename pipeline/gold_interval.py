@@ -19,9 +19,9 @@ def run_on_interval(
 ) -> None:
     """Run `job` now and then every so many seconds, until SIGTERM or SIGINT; blocks; main thread only.
 
-    A job that outlasts the interval delays the next one; missed turns are not made up for. On a signal
-    the job in flight may finish; if it does not in `stop_seconds`, the process ends with exit code 0 and leaves the
-    job's transactions to be rolled back.
+    A job that outlasts the interval delays the next one; missed turns are not made up for. On a signal the
+    job in flight may finish; if it does not in `stop_seconds`, the process ends with exit code 0 and leaves
+    the job's transactions to be rolled back.
 
     Args:
         job: what to run; it must not raise.
