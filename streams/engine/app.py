@@ -116,6 +116,7 @@ class BatchApp(faust.App):
                 if self.batch_consumer.delivered(event.value):
                     runner.take(event.value)
 
+        take_batches.__name__ = runner.name  # what Faust calls the agent in its messages
         self.agent(topic, name=runner.name)(take_batches)
 
     @property
@@ -145,6 +146,10 @@ class BatchApp(faust.App):
         )
 
     # -- called by Faust
+
+    async def crash(self, reason: BaseException) -> None:
+        """End the process: a part of Faust failed, and what it had in hand must not be committed."""
+        crash("the worker failed", reason)
 
     async def on_stop(self) -> None:
         """Stop cleanly: finish the batches in work, commit, leave the group."""
@@ -252,6 +257,8 @@ def run_worker(app: BatchApp) -> int:
     """
     # A batch allocates thousands of short-lived objects; collecting rarely saves about 15 % of CPU.
     gc.set_threshold(200_000, 50, 50)
+    for chatty in ("faust", "mode", "aiokafka"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     worker = app.Worker(loglevel="INFO", override_logging=False, redirect_stdouts=False, quiet=True)
     try:
         worker.execute_from_commandline()  # ends in SystemExit
