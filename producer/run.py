@@ -170,7 +170,8 @@ def produce(
     *,
     stop: Callable[[], bool] = lambda: False,
     progress: Callable[[int], None] = lambda _: None,
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], object] = time.sleep,
+    summary: Summary | None = None,
 ) -> Summary:
     """Make a run's records and send them; blocks until all are acknowledged.
 
@@ -181,11 +182,12 @@ def produce(
         stop: asked between requests; if true the run ends, and `Summary.stopped` says so.
         progress: told how many more records were acknowledged.
         sleep: waits so many seconds.
+        summary: to be filled (so that it can be looked at after an error); None: a new one.
 
     Raises:
         producer.kinesis.KinesisError: the writer's; what was acknowledged before is in the ledger.
     """
-    sender = Sender(writer, ledger, progress)
+    sender = Sender(writer, ledger, progress, summary)
     records = make_records(config)
     if config.rate is None:
         return send_all(records, sender, stop)
@@ -195,8 +197,14 @@ def produce(
 class Sender:
     """Collects records into full requests and keeps what was acknowledged."""
 
-    def __init__(self, writer: Writer, ledger: Ledger | None, progress: Callable[[int], None]) -> None:
-        self.summary = Summary()
+    def __init__(
+        self,
+        writer: Writer,
+        ledger: Ledger | None,
+        progress: Callable[[int], None],
+        summary: Summary | None = None,
+    ) -> None:
+        self.summary = summary or Summary()
         self._writer = writer
         self._ledger = ledger
         self._progress = progress
@@ -247,7 +255,7 @@ def _send_paced(
     sender: Sender,
     rate: float,
     stop: Callable[[], bool],
-    sleep: Callable[[float], None],
+    sleep: Callable[[float], object],
 ) -> Summary:
     """Send so many records a second, a tenth of a second's worth at a time."""
     began, taken = time.monotonic(), 0
