@@ -6,11 +6,12 @@ environment: they are given values.
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
@@ -59,6 +60,9 @@ class Settings(BaseSettings):
     kinesis_shards: int = Field(2, ge=1, description="shards of each stream that the local platform makes")
 
     session_gap_seconds: int = Field(1800, ge=1, description="a longer step between events cuts a session")
+    own_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="the shop's own hosts, by commas: they and hosts below them are never referrers"
+    )
     base_currency: str = Field("USD", pattern="^[A-Z]{3}$")
     rates_file: Path = Field(REPOSITORY / "dbt" / "seeds" / "exchange_rates.csv")
     email_hash_secret: SecretStr = Field(
@@ -78,6 +82,15 @@ class Settings(BaseSettings):
         """Put the running local platform's own endpoints below what the user sets."""
         local = _LocalEndpoints(settings_cls, (init_settings, env_settings, dotenv_settings))
         return init_settings, env_settings, dotenv_settings, local, file_secret_settings
+
+    @field_validator("own_hosts", mode="before")
+    @classmethod
+    def _split_hosts(cls, value: Any) -> Any:
+        return (
+            [host.strip().lower() for host in value.split(",") if host.strip()]
+            if isinstance(value, str)
+            else value
+        )
 
     @property
     def kafka(self) -> KafkaConfig:

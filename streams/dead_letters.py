@@ -6,8 +6,6 @@ from enum import StrEnum
 import msgspec
 from msgspec import Struct
 
-from streams.transport import TransportIdentity
-
 
 class Reason(StrEnum):
     """Why a record was refused: the closed list."""
@@ -59,11 +57,11 @@ class DeadLetter(Struct, kw_only=True):
     attempt: int = 0
 
 
-def dead_letter_key(identity: TransportIdentity) -> bytes:
-    """Give the Kafka key of a dead letter: its transport identity, so that its letters stay in order."""
+def dead_letter_key(letter: DeadLetter) -> bytes:
+    """Give the Kafka key of a dead letter: its transport identity, so that a record's letters stay in order."""
     return (
-        f"{identity.stream}/{identity.stream_epoch}/{identity.shard}/"
-        f"{identity.sequence_number}/{identity.sub_sequence_number}"
+        f"{letter.stream}/{letter.stream_epoch}/{letter.shard}/"
+        f"{letter.sequence_number}/{letter.sub_sequence_number}"
     ).encode()
 
 

@@ -69,16 +69,22 @@ class TopicsError(Exception):
     """The broker's topics are not what the pipeline needs; the message says what to do."""
 
 
+class KafkaUnreachableError(TopicsError):
+    """No broker answers; trying again later may help."""
+
+
 def partition_counts(admin: AdminClient, timeout_seconds: float = 10.0) -> dict[str, int]:
     """Give each existing topic's number of partitions.
 
     Raises:
-        TopicsError: the broker cannot be reached.
+        KafkaUnreachableError: no broker answers.
     """
     try:
         metadata = admin.list_topics(timeout=timeout_seconds)
     except KafkaException as error:
-        raise TopicsError(f"Kafka cannot be reached ({error.args[0].str()}); is it running?") from error
+        raise KafkaUnreachableError(
+            f"Kafka does not answer ({error.args[0].str()}): is it running, and is PIPELINE_KAFKA_BOOTSTRAP right?"
+        ) from error
     return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
 
 

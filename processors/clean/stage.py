@@ -72,7 +72,7 @@ class CleanStage:
             if isinstance(outcome, Refusal):
                 letter = _dead_letter(outcome, record, identity, self.name, now)
                 refused.append(letter)
-                key, value = dead_letter_key(identity), encode_dead_letter(letter)
+                key, value = dead_letter_key(letter), encode_dead_letter(letter)
                 refused_outputs.append(Output(DEAD_LETTERS, key, value))
             else:
                 outputs.append(outcome)

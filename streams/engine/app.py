@@ -5,6 +5,7 @@ import gc
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
@@ -28,6 +29,8 @@ from streams.topics import Topic, check_topics, partition_counts
 log = logging.getLogger(__name__)
 
 STOP_DEADLINE_SECONDS: Final = 15.0
+SINK_THREADS: Final = 6
+"""Batches that all sinks of a process may write at a time, and so its connections to the database."""
 
 
 @dataclass(frozen=True)
@@ -202,8 +205,9 @@ def create_app(config: EngineConfig, *, stages: Sequence[Stage] = (), sinks: Seq
         app.batch_agent(
             StageRunner(stage, outputs=outputs, done=done, open_table=open_table, changelog_topic=changelog)
         )
+    threads = ThreadPoolExecutor(SINK_THREADS, thread_name_prefix="sink")
     for sink in sinks:
-        app.batch_agent(SinkRunner(sink, outputs=outputs, done=done))
+        app.batch_agent(SinkRunner(sink, outputs=outputs, done=done, threads=threads))
     return app
 
 

@@ -182,11 +182,13 @@ class StageRunner(Runner):
 class SinkRunner(Runner):
     """Runs a sink: write, send what was refused and await its acknowledgement, done."""
 
-    def __init__(self, sink: Sink, *, outputs: Outputs, done: Callable[[Batch], None]) -> None:
+    def __init__(
+        self, sink: Sink, *, outputs: Outputs, done: Callable[[Batch], None], threads: ThreadPoolExecutor
+    ) -> None:
         super().__init__(sink.name, sink.topic, done)
         self._sink = sink
         self._outputs = outputs
-        self._threads = ThreadPoolExecutor(4, thread_name_prefix=sink.name)
+        self._threads = threads
 
     async def work(self, batch: Batch) -> None:
         """Write a batch in a thread."""

@@ -1,0 +1,39 @@
+"""`pipeline sink`: a worker that writes to Postgres."""
+
+import sys
+
+import click
+
+from pipeline.errors import CONFIGURATION, UserError
+from pipeline.settings import Settings
+from pipeline.workers import SINK_GROUP, TRY_AGAIN, engine_config, run
+from sinks.app import make_sinks
+from sinks.migrate import MigrationError, check
+from sinks.registry import open_database
+from streams.engine.app import BatchApp, create_app
+
+
+@click.command("sink")
+def sink() -> None:
+    """Run a worker: every topic to its tables in Postgres.
+
+    Runs until SIGTERM or Ctrl-C. Any number of workers share the partitions.
+    """
+    sys.exit(run(make_app))
+
+
+def make_app(settings: Settings) -> BatchApp:
+    """Make the worker's app.
+
+    Raises:
+        UserError: the database does not answer, or its schema is behind.
+        TopicsError: topics are missing or divided otherwise.
+    """
+    url = settings.postgres_url.get_secret_value()
+    try:
+        behind = check(url)
+    except MigrationError as error:
+        raise UserError(str(error), exit_code=TRY_AGAIN) from error
+    if behind:
+        raise UserError(behind, exit_code=CONFIGURATION)
+    return create_app(engine_config(settings, SINK_GROUP), sinks=make_sinks(open_database(url)))

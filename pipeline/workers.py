@@ -1,0 +1,50 @@
+"""Running the Faust workers: what `pipeline process` and `pipeline sink` have in common."""
+
+import logging
+import sys
+from collections.abc import Callable
+
+import click
+
+from pipeline.errors import CONFIGURATION, UserError
+from pipeline.settings import Settings, SettingsError, load_settings
+from streams.engine.app import BatchApp, EngineConfig, run_worker
+from streams.topics import KafkaUnreachableError, TopicsError
+
+TRY_AGAIN = 75
+"""Exit code of what may succeed later (EX_TEMPFAIL of sysexits.h); supervisors start the worker again."""
+
+PROCESS_GROUP = "pipeline-process"
+SINK_GROUP = "pipeline-sink"
+
+
+def engine_config(settings: Settings, app_id: str) -> EngineConfig:
+    """Give what the engine needs of the settings."""
+    return EngineConfig(
+        app_id=app_id,
+        kafka=settings.kafka,
+        partitions=settings.partitions,
+        state_dir=settings.state_dir.absolute(),
+        session_timeout_seconds=settings.session_timeout_seconds,
+    )
+
+
+def run(make_app: Callable[[Settings], BatchApp]) -> int:
+    """Make the app and run it until it is stopped.
+
+    Returns:
+        the exit code: 0 stopped, 70 crashed, 75 to be tried again, 78 the operator must act.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    try:
+        app = make_app(load_settings())
+    except KafkaUnreachableError as error:
+        click.echo(str(error), err=True)
+        return TRY_AGAIN
+    except (SettingsError, TopicsError) as error:
+        click.echo(str(error), err=True)
+        return CONFIGURATION
+    except UserError as error:
+        click.echo(str(error), err=True)
+        return error.exit_code
+    return run_worker(app)
