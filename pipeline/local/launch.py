@@ -17,7 +17,7 @@ LONGEST_PAUSE_SECONDS = 15.0
 
 
 def pause_seconds(quick_starts: int) -> float:
-    """Give how long to wait before a start: none at first and after a single failure, then 1, 2, 4, … 15 s."""
+    """Give how long to wait before a start: not at first nor after one failure, then 1, 2, 4, … 15 s."""
     return 0.0 if quick_starts < 2 else min(2.0 ** (quick_starts - 2), LONGEST_PAUSE_SECONDS)  # noqa: PLR2004  (the docstring)
 
 

@@ -1,4 +1,4 @@
-"""The local platform: real Kafka, PostgreSQL, an emulator of Kinesis, and the workers, under one supervisor."""
+"""The local platform: Kafka, PostgreSQL, an emulator of Kinesis and the workers, under one supervisor."""
 
 import contextlib
 import errno
@@ -17,10 +17,10 @@ from pipeline.errors import CONFIGURATION, LocalError
 from pipeline.local import leftovers, services
 from pipeline.local.ports import choose_port
 from pipeline.local.programs import PRODUCE, Program, write_supervisor_configuration
-from pipeline.local.services import Service
 from pipeline.local.supervisor import State, Supervisor, socket_path
 from pipeline.settings import ENDPOINTS_FILE, Settings
 
+KEPT_IN_HOME = ("kafka", "postgres", "state", "logs", ENDPOINTS_FILE, "run")
 LEAST_FREE_BYTES = 500 * 1024 * 1024
 
 
@@ -49,9 +49,9 @@ class LocalPlatform:
         self.start_seconds: dict[str, float] = {}
         self._given = settings
         self._workers = {worker.name: worker for worker in workers}
-        self._say = say
+        self.say = say
         self._lock = FileLock(self.run / "up.lock")
-        self._services: list[Service] = []
+        self._services: list[services.Service] = []
         self._socket = socket_path(self.home)
         self._supervisor = Supervisor(self.run / "supervisord.conf", self._socket)
 
@@ -87,6 +87,11 @@ class LocalPlatform:
         """URL of Kinesis, whoever runs it."""
         return self.settings.kinesis_endpoint
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the supervisor runs, which keeps all else running."""
+        return self._supervisor.is_alive
+
     def start(self) -> None:
         """Take the home, clean up after a killed run, and start the services.
 
@@ -96,12 +101,26 @@ class LocalPlatform:
         with _disk_errors(self.home):
             self._take_home()
             try:
+                self._check_disk()
                 self._clean_up()
                 self._prepare()
                 self.start_services()
             except BaseException:
                 self.stop()
                 raise
+
+    @contextlib.contextmanager
+    def owned(self) -> Iterator[None]:
+        """Hold the home without starting anything.
+
+        Raises:
+            LocalError: the platform runs.
+        """
+        self._take_home()
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     def start_services(self) -> None:
         """Start the services and wait until each answers; those that run are left alone.
@@ -120,9 +139,9 @@ class LocalPlatform:
                 return 0
 
             self.start_seconds[name] = services.wait_until_ready(service, failures, self.logs / f"{name}.log")
-            self._say(f"{name} is ready on {_shown(next(iter(service.endpoints.values())))}")
+            self.say(f"{name} is ready on {_shown(next(iter(service.endpoints.values())))}")
             if name == services.KINESIS:
-                self._say(
+                self.say(
                     "kinesis is an emulator: its streams are empty at every start, it forgets at every stop"
                 )
 
@@ -173,17 +192,22 @@ class LocalPlatform:
     def _stop_in_order(self, drain: Callable[[], None] | None) -> None:
         running = [name for name, state in self.states().items() if state.is_running]
         if PRODUCE in running:
-            self._say("stopping the producer")
+            self.say("stopping the producer")
             self._supervisor.stop_programs([PRODUCE])
         if drain is not None:
             drain()
         for group in _groups(name for name in self._workers if name in running and name != PRODUCE):
-            self._say(f"stopping {', '.join(group)}")
+            self.say(f"stopping {', '.join(group)}")
             self._supervisor.stop_programs(group)
-        self._say("stopping the services")
+        self.say("stopping the services")
         self._supervisor.stop_programs(service.program.name for service in self._services)
 
     def _take_home(self) -> None:
+        """Take the lock, which a killed owner gives back.
+
+        Raises:
+            LocalError: another process has it, or the environment is not a local one.
+        """
         if self.settings.environment != "dev":
             raise LocalError(
                 f"the local platform is for PIPELINE_ENVIRONMENT=dev, it is {self.settings.environment}",
@@ -195,23 +219,26 @@ class LocalPlatform:
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
+            pid = owner.read_text().strip() if owner.exists() else "unknown"
             raise LocalError(
-                f"the platform in {self.home} runs already (process {owner.read_text().strip()}): stop that one "
-                f"first, or set PIPELINE_HOME to another folder for a second one"
+                f"the platform in {self.home} runs already (process {pid}): "
+                f"stop that one first, or set PIPELINE_HOME to another folder for a second one"
             ) from None
         owner.write_text(str(os.getpid()))
+
+    def _check_disk(self) -> None:
         free = shutil.disk_usage(self.home).free
         if free < LEAST_FREE_BYTES:
-            self._lock.release()
             raise LocalError(
                 f"only {free // 1024**2} MB are free on the disk of {self.home}, "
-                f"{LEAST_FREE_BYTES // 1024**2} MB are needed: make room, or set PIPELINE_HOME to another disk"
+                f"{LEAST_FREE_BYTES // 1024**2} MB are needed: "
+                f"make room, or set PIPELINE_HOME to another disk"
             )
 
     def _clean_up(self) -> None:
         found = self._end_leftovers()
         if found:
-            self._say(f"ended {found} processes that an earlier run left behind")
+            self.say(f"ended {found} processes that an earlier run left behind")
         self._socket.unlink(missing_ok=True)
 
     def _end_leftovers(self) -> int:
@@ -236,7 +263,7 @@ class LocalPlatform:
             )
             for name in ours
         }
-        make: dict[str, Callable[[int], Service]] = {
+        make: dict[str, Callable[[int], services.Service]] = {
             services.KAFKA: lambda port: services.kafka_service(self.home, port),
             services.POSTGRES: lambda port: services.postgres_service(self.home, port),
             services.KINESIS: lambda port: services.kinesis_service(
@@ -285,6 +312,36 @@ class LocalPlatform:
         return given | ours
 
 
+def discard(settings: Settings) -> list[str]:
+    """Throw away what the platform keeps in its home; what it did not make there stays.
+
+    Returns:
+        the names of what was removed.
+
+    Raises:
+        LocalError: the platform runs.
+    """
+    home = settings.home.absolute()
+    if not home.is_dir():
+        return []
+    platform = LocalPlatform(settings)
+    removed = []
+    with platform.owned():
+        leftovers.end(leftovers.find_leftovers(home))
+        for name in KEPT_IN_HOME:
+            path = home / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.exists():
+                path.unlink()
+            else:
+                continue
+            removed.append(name)
+    with contextlib.suppress(OSError):
+        home.rmdir()
+    return removed
+
+
 def read_endpoints(home: Path) -> dict[str, Any]:
     """Give what the platform last wrote about its services: their settings, and `ports` by service."""
     try:
@@ -303,8 +360,8 @@ def _disk_errors(home: Path) -> Iterator[None]:
             raise LocalError(f"the disk of {home} is full: make room, or set PIPELINE_HOME") from error
         if error.errno in {errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR}:
             raise LocalError(
-                f"{error.filename or home} cannot be written ({error.strerror}): set PIPELINE_HOME to a folder "
-                f"of yours",
+                f"{error.filename or home} cannot be written ({error.strerror}): "
+                f"set PIPELINE_HOME to a folder of yours",
                 exit_code=CONFIGURATION,
             ) from error
         raise

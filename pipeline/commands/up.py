@@ -1,0 +1,110 @@
+"""`pipeline up`: the whole pipeline on this machine."""
+
+import sys
+import time
+
+import click
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from pipeline.errors import LocalError
+from pipeline.local.platform import LocalPlatform
+from pipeline.local.programs import default_workers, producer
+from pipeline.local.signals import stop_by_signals
+from pipeline.local.supervisor import State
+from pipeline.prepare import make_topics, migrate_database
+from pipeline.settings import load_settings
+
+LOOK_SECONDS = 1.0
+
+
+@click.command("up")
+@click.option(
+    "--no-produce", is_flag=True, help="Without synthetic events: bring your own by `pipeline load`."
+)
+@click.option("--rate", default=20.0, show_default=True, help="Synthetic events a second.")
+def up(no_produce: bool, rate: float) -> None:
+    """Run the whole pipeline on this machine, until Ctrl-C; state is kept, and the next `up` goes on."""
+    settings = load_settings()
+    workers = default_workers(gold_every_seconds=settings.gold_every_seconds)
+    if not no_produce:
+        workers.append(producer("--rate", f"{rate:g}"))
+    platform = LocalPlatform(settings, workers, say=click.echo)
+    with stop_by_signals():
+        try:
+            platform.start()
+            start_pipeline(platform)
+            watch(platform)
+        except KeyboardInterrupt:
+            click.echo("stopping; once more to stop at once")
+        finally:
+            platform.stop()
+    click.echo("stopped")
+
+
+def start_pipeline(platform: LocalPlatform) -> None:
+    """Bring database and topics up to date, and start the workers.
+
+    Raises:
+        MigrationError: the database is newer than this version knows.
+        TopicsError: a topic has another partition count.
+    """
+    for revision in migrate_database(platform.settings):
+        platform.say(f"database: applied {revision}")
+    made = make_topics(platform.settings)
+    if made:
+        platform.say(f"kafka: created {len(made)} topics")
+    platform.start_workers()
+
+
+def watch(platform: LocalPlatform) -> None:
+    """Show how the processes are until a signal raises KeyboardInterrupt.
+
+    On a terminal it is a table that changes in place, else a line for each change.
+
+    Raises:
+        LocalError: the supervisor is gone.
+    """
+    console = Console()
+    if console.is_terminal:
+        with Live(console=console, auto_refresh=False) as live:
+            while True:
+                live.update(table(platform, _states(platform)), refresh=True)
+                time.sleep(LOOK_SECONDS)
+    before: dict[str, State] = {}
+    while True:
+        states = _states(platform)
+        for name, state in states.items():
+            if state != before.get(name):
+                click.echo(f"{name}: {describe(state)}")
+        sys.stdout.flush()
+        before = states
+        time.sleep(LOOK_SECONDS)
+
+
+def table(platform: LocalPlatform, states: dict[str, State]) -> Table:
+    """Give the processes as a table."""
+    shown = Table(title=f"{platform.home}", caption="Ctrl-C stops everything", title_justify="left")
+    for heading in ("process", "state", "up for", "log"):
+        shown.add_column(heading)
+    now = time.time()
+    for name, state in states.items():
+        up_for = f"{now - state.started_at:.0f} s" if state.is_running else ""
+        shown.add_row(name, describe(state), up_for, str(platform.log_file(name)))
+    return shown
+
+
+def describe(state: State) -> str:
+    """Say in a few words how a process is."""
+    if state.is_running:
+        return f"{state.state.lower()}, process {state.pid}"
+    if state.state == "EXITED":
+        return f"exited with {state.exit_code}, see its log" if state.exit_code else "done"
+    return state.state.lower()
+
+
+def _states(platform: LocalPlatform) -> dict[str, State]:
+    if not platform.is_alive:
+        raise LocalError(f"the supervisor has ended; see {platform.logs / 'supervisord.log'}")
+    return platform.states()

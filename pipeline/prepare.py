@@ -1,0 +1,29 @@
+"""What has to be there before workers start: topics on the broker, tables in the database."""
+
+from confluent_kafka.admin import AdminClient
+
+from pipeline.settings import Settings
+from streams.topics import TOPICS, declare_topics
+
+
+def make_topics(settings: Settings) -> list[str]:
+    """Declare all topics, and give the names of those that are new.
+
+    Raises:
+        TopicsError: Kafka cannot be reached or refuses, or a topic has another partition count.
+    """
+    admin = AdminClient(settings.kafka.librdkafka())
+    return declare_topics(
+        admin, TOPICS, partitions=settings.partitions, replication=settings.kafka_replication
+    )
+
+
+def migrate_database(settings: Settings) -> list[str]:
+    """Bring the database to the newest schema, and give the revisions that were applied.
+
+    Raises:
+        MigrationError: the database cannot be reached, or is newer than this version knows.
+    """
+    from sinks.migrate import upgrade  # noqa: PLC0415  (SQLAlchemy and Alembic are slow to import)
+
+    return upgrade(settings.postgres_url.get_secret_value(), session_gap_seconds=settings.session_gap_seconds)
