@@ -58,7 +58,7 @@ class DeadLetter(Struct, kw_only=True):
 
 
 def dead_letter_key(letter: DeadLetter) -> bytes:
-    """Give the Kafka key of a dead letter: its transport identity, so that a record's letters stay in order."""
+    """Give the Kafka key of a dead letter: its transport identity, so that its letters stay in order."""
     return (
         f"{letter.stream}/{letter.stream_epoch}/{letter.shard}/"
         f"{letter.sequence_number}/{letter.sub_sequence_number}"

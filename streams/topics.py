@@ -83,7 +83,7 @@ def partition_counts(admin: AdminClient, timeout_seconds: float = 10.0) -> dict[
         metadata = admin.list_topics(timeout=timeout_seconds)
     except KafkaException as error:
         raise KafkaUnreachableError(
-            f"Kafka does not answer ({error.args[0].str()}): is it running, and is PIPELINE_KAFKA_BOOTSTRAP right?"
+            f"Kafka does not answer ({error.args[0].str()}): does it run, is PIPELINE_KAFKA_BOOTSTRAP right?"
         ) from error
     return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
 
