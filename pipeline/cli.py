@@ -10,8 +10,12 @@ from pipeline.errors import CONFIGURATION, UserError
 COMMANDS = {
     "gold": "pipeline.commands.gold:gold",
     "ingest": "pipeline.commands.ingest:ingest",
+    "load": "pipeline.commands.load:load",
     "migrate": "pipeline.commands.migrate:migrate",
+    "process": "pipeline.commands.process:process",
+    "produce": "pipeline.commands.produce:produce",
     "reset": "pipeline.commands.reset:reset",
+    "sink": "pipeline.commands.sink:sink",
     "topics": "pipeline.commands.topics:topics",
     "up": "pipeline.commands.up:up",
 }
@@ -20,8 +24,12 @@ COMMANDS = {
 SUMMARIES = {
     "gold": "Build the gold tables, once or on an interval.",
     "ingest": "Copy a Kinesis stream to Kafka.",
+    "load": "Send your own events, JSON lines, to Kinesis.",
     "migrate": "Bring the database to the newest schema.",
+    "process": "Run a worker: raw events to clean events, sessions and entities.",
+    "produce": "Send the events of a synthetic shop to Kinesis.",
     "reset": "Throw away the local platform's state, after asking.",
+    "sink": "Run a worker: every topic to its tables in Postgres.",
     "topics": "Declare the Kafka topics.",
     "up": "Run the whole pipeline on this machine, until Ctrl-C.",
 }

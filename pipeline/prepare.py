@@ -12,9 +12,14 @@ def make_topics(settings: Settings) -> list[str]:
     Raises:
         TopicsError: Kafka cannot be reached or refuses, or a topic has another partition count.
     """
+    from pipeline.commands.process import changelogs  # noqa: PLC0415  (Faust is slow to import)
+
     admin = AdminClient(settings.kafka.librdkafka())
     return declare_topics(
-        admin, TOPICS, partitions=settings.partitions, replication=settings.kafka_replication
+        admin,
+        [*TOPICS, *changelogs(settings)],
+        partitions=settings.partitions,
+        replication=settings.kafka_replication,
     )
 
 
