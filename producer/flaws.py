@@ -183,7 +183,10 @@ class _Spoiler:
 
     def _conflicting(self) -> Record:
         _, first = self._conflictable.popleft()
-        return _to_broken(first, make_conflicting(first.value), Reason.CONFLICTING_EVENT_ID)
+        broken = _to_broken(first, make_conflicting(first.value), Reason.CONFLICTING_EVENT_ID)
+        # The same way as the first, or it could overtake it; a log line's own key would be another hash.
+        broken.partition_key = first.partition_key
+        return broken
 
 
 def spoil_events(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import msgspec
 from msgspec import Raw, Struct
@@ -20,6 +20,9 @@ from msgspec import Raw, Struct
 from producer.records import Kind, Record
 from streams.dead_letters import Reason
 from streams.events import DECODERS, Event, Stream
+
+
+_NO_EVENT: Final = Raw(b"null")
 
 
 class LedgerLine(Struct, kw_only=True, omit_defaults=True):
@@ -33,13 +36,13 @@ class LedgerLine(Struct, kw_only=True, omit_defaults=True):
     occurred_at: datetime | None = None
     late: bool = False
     reason: Reason | None = None
-    event: Raw | None = None
+    event: Raw = _NO_EVENT
     payload: bytes | None = None
 
     @property
     def value(self) -> bytes:
         """The bytes that were sent."""
-        return bytes(self.event) if self.event is not None else self.payload or b""
+        return bytes(self.event) if self.payload is None else self.payload
 
     def decode(self) -> Event:
         """Give the typed event; raises `msgspec.DecodeError` for a broken one."""
@@ -64,7 +67,7 @@ def ledger_line(record: Record) -> bytes:
             occurred_at=record.occurred_at,
             late=record.late,
             reason=record.reason,
-            event=None if broken else Raw(record.value),
+            event=_NO_EVENT if broken else Raw(record.value),
             payload=record.value if broken else None,
         )
     )

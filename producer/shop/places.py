@@ -59,11 +59,16 @@ FIRST_RATE_MONTH: Final = date(2023, 1, 1)
 RATE_MONTHS: Final = 48
 
 
+def smallest_unit(currency: str) -> Decimal:
+    """Give what prices are rounded to: the cent, for yen and rupees the whole."""
+    return Decimal(1) if currency in {"JPY", "INR"} else CENT
+
+
 def in_currency(usd: Decimal, currency: str) -> Decimal:
-    """Give a price in a currency: to the cent, yen and rupees to the whole."""
+    """Give a price in a currency, in whole smallest units."""
     if currency == "USD":
         return usd
-    step = Decimal(1) if currency in {"JPY", "INR"} else CENT
+    step = smallest_unit(currency)
     return max((usd / Decimal(str(USD_PER_UNIT[currency]))).quantize(step), step)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from producer.shop.catalogue import Catalogue, Product
 from producer.shop.draws import HOUR, MINUTE, Weighted, draw_uuid, instant
 from producer.shop.marketing import SHOP, Source
-from producer.shop.places import CENT, Country, in_currency
+from producer.shop.places import Country, in_currency, smallest_unit
 from producer.shop.population import Customer
 from streams.events import (
     CartAdded,
@@ -239,7 +239,7 @@ class Visit:
         coupon = discount = None
         if rng.random() < (0.3 if customer.orders == 0 else 0.12):
             coupon, share = COUPONS[0] if customer.orders == 0 else rng.choice(COUPONS[1:])
-            discount = (total * share).quantize(Decimal(1) if currency in {"JPY", "INR"} else CENT)
+            discount = (total * share).quantize(smallest_unit(currency))
         customer.orders += 1
         self.cart = []
         purchase = Purchase(

@@ -9,14 +9,14 @@ import heapq
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 from typing import Final
 
 from producer.shop.catalogue import Catalogue
 from producer.shop.draws import DAY, HOUR, draw_poisson, draw_uuid, instant
 from producer.shop.logs import draw_log, incident_at, plan_incidents
 from producer.shop.marketing import SHOP, draw_source
-from producer.shop.places import CENT, COUNTRIES
+from producer.shop.places import COUNTRIES, smallest_unit
 from producer.shop.population import Appointment, Customer, PopulationPlan, plan_population
 from producer.shop.subscriptions import subscription_events
 from producer.shop.traffic import is_open_hour, load_at
@@ -39,6 +39,8 @@ EVENTS_PER_VISIT: Final = 3.9
 CONVERSION: Final = 0.033
 CUSTOMER_VISITS: Final = 0.2
 REFUND_EVERY: Final = 13
+BURST: Final = 60
+"""Lines that an incident adds to the logs, at most."""
 BOT_AGENTS: Final = (
     "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
     "Mozilla/5.0 (compatible; bingbot/2.0; +http://www.bing.com/bingbot.htm)",
@@ -141,6 +143,7 @@ class _World:
             self._keep(self._appointments.pop())
         for _ in range(draw_poisson(rng, share * LOG_SHARE)):
             self._log(rng.uniform(begin, end), load)
+        self._burst(begin, end, load)
         for _ in range(draw_poisson(rng, share * BOT_SHARE / EVENTS_PER_BOT)):
             self._bot(rng.uniform(begin, end))
         # A visit is begun when a whole one is missing, by chance when part of one is: the error evens out.
@@ -161,9 +164,14 @@ class _World:
         return f"{kind}-{self._config.seed}-{self._config.tag}-{self._names}"
 
     def _log(self, at: float, load: float) -> None:
-        incident = incident_at(self._incidents, at)
-        for _ in range(1 if incident is None else 2):
-            self._push(at, draw_log(self._rng, at, load, incident))
+        self._push(at, draw_log(self._rng, at, load, incident_at(self._incidents, at)))
+
+    def _burst(self, begin: float, end: float, load: float) -> None:
+        """Log more than usual in the incidents that begin in a slice."""
+        for incident in self._incidents:
+            if begin <= incident.start < end:
+                for _ in range(min(BURST, 2 + self._config.count // 1000)):
+                    self._log(self._rng.uniform(incident.start, incident.end), load)
 
     def _stranger(self, at: float) -> None:
         rng = self._rng
@@ -291,7 +299,8 @@ class _World:
         if self._orders % REFUND_EVERY == 1 or (customer.is_risky and rng.random() < 0.6):
             parts = [purchase.amount]
             if rng.random() < 0.4:
-                part = (purchase.amount * Decimal(str(rng.choice((0.2, 0.25, 0.5))))).quantize(CENT)
+                share = Decimal(str(rng.choice((0.2, 0.25, 0.5))))
+                part = (purchase.amount * share).quantize(smallest_unit(purchase.currency), ROUND_DOWN)
                 parts = [part] if rng.random() < 0.7 else [part, part]
             due = at
             for part in parts:
