@@ -31,7 +31,7 @@ class TopicSink:
         Raises:
             DatabaseUnavailableError: the database stayed away.
         """
-        letters = self._write(self._database, batch.records)
+        letters = self._write(self._database, batch.records, batch.partition)
         return [
             Output(DEAD_LETTERS, dead_letter_key(letter), encode_dead_letter(letter)) for letter in letters
         ]

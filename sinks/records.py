@@ -9,7 +9,7 @@ import msgspec
 
 from streams.dead_letters import DeadLetter, FieldError, Reason
 from streams.engine.batch import Record
-from streams.transport import TransportIdentity
+from streams.transport import TransportIdentity, identity_of
 
 Decoded = TypeVar("Decoded")
 
@@ -62,19 +62,15 @@ def dead_letter(
     )
 
 
-def identity_within_kafka(topic: str, record: Record) -> TransportIdentity:
-    """Give an identity to a record that has none of Kinesis: an entity's state, or a foreign record.
+def foreign_letter(
+    topic: str, partition: int, record: Record, message: str, failed_at: datetime
+) -> DeadLetter:
+    """Give the dead letter of a record that is none of ours, or of an entity that cannot be stored.
 
-    The topic stands for the stream, the key for the shard, the offset for the sequence number.
+    It has no identity of Kinesis: the topic stands for the stream, its place in the topic for the rest.
     """
-    key = (record.key or b"").decode(errors="replace")
-    return TransportIdentity(topic, 0, f"kafka:{key}", str(record.offset), 0, key, record.timestamp)
-
-
-def foreign_letter(topic: str, record: Record, message: str, failed_at: datetime) -> DeadLetter:
-    """Give the dead letter of a record that is none of ours, or that cannot be stored as an entity."""
     return dead_letter(
-        identity_within_kafka(topic, record),
+        identity_of(topic, partition, record),
         Failure(Reason.REFUSED_BY_SINK, message),
         failed_at=failed_at,
         payload=record.value,

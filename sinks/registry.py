@@ -28,9 +28,9 @@ from streams.topics import (
     raw_topic,
 )
 
-Sink = Callable[[Database, Sequence[Record]], list[DeadLetter]]
-"""Writes one partition's batch, durable when it returns; what it gives back is still to be sent to the dead
-letters' topic, and acknowledged, before the batch is done. Blocks; may be called by several threads."""
+Sink = Callable[[Database, Sequence[Record], int], list[DeadLetter]]
+"""Writes a batch of the partition of that number, durable when it returns. What it gives back is still to be
+sent to the dead letters' topic, and acknowledged, before the batch is done. Blocks; for any thread."""
 
 SINKS: Final[Mapping[str, Sink]] = {
     **{raw_topic(stream): partial(write_bronze, stream) for stream in STREAMS},

@@ -11,7 +11,7 @@ from msgspec import Struct
 from sinks.records import without_nul
 from streams.engine.batch import Record
 from streams.events import Stream
-from streams.transport import TransportIdentity, from_headers
+from streams.transport import TransportIdentity, identity_of
 
 MAX_TEXT: Final = 200
 """Characters that are kept of an unknown event type."""
@@ -50,26 +50,15 @@ _decode_json = msgspec.json.Decoder().decode
 _decode_readable = msgspec.json.Decoder(_Readable).decode
 
 
-def bronze_rows(
-    stream: Stream, records: Iterable[Record]
-) -> tuple[list[BronzeRow], list[tuple[Record, str]]]:
-    """Give the rows of a batch, sorted by primary key, each identity once; replays are stored already.
-
-    Returns:
-        the rows; and the records without the headers of our workers, each with what is wrong.
-    """
+def bronze_rows(stream: Stream, partition: int, records: Iterable[Record]) -> list[BronzeRow]:
+    """Give the rows of a batch, sorted by primary key, each identity once; replays are stored already."""
     rows: dict[tuple[Any, ...], BronzeRow] = {}
-    foreign = []
     for record in records:
-        try:
-            identity = from_headers(stream, record.headers)
-        except ValueError as error:
-            foreign.append((record, str(error)))
-            continue
+        identity = identity_of(stream, partition, record)
         if identity.attempt == 0:
             row = bronze_row(identity, record.value or b"")
             rows.setdefault(row[:5], row)
-    return [rows[key] for key in sorted(rows)], foreign
+    return [rows[key] for key in sorted(rows)]
 
 
 def bronze_row(identity: TransportIdentity, value: bytes) -> BronzeRow:

@@ -1,37 +1,35 @@
 """Raw records into bronze, one transaction a batch; the day's partition is made when it is missing."""
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from functools import partial
 from typing import Final
 
 from sinks.database import Connection, Database, write_bisecting
 from sinks.mapping.bronze import BronzeRow, bronze_rows
-from sinks.records import foreign_letter
 from sinks.schema import BRONZE
 from sinks.staging import Staging, copy_rows, staging_of
 from streams.dead_letters import DeadLetter
 from streams.engine.batch import Record
 from streams.events import Stream
-from streams.topics import raw_topic
 
 STAGING: Final[dict[Stream, Staging]] = {
     stream: staging_of(table, without={"loaded_at"}) for stream, table in BRONZE.items()
 }
 
 
-def write_bronze(stream: Stream, database: Database, records: Sequence[Record]) -> list[DeadLetter]:
+def write_bronze(
+    stream: Stream, database: Database, records: Sequence[Record], partition: int
+) -> list[DeadLetter]:
     """Store a batch of a raw topic as it came; harmless when done again.
 
-    A row whose JSON the database does not take is stored as bytes.
-
     Returns:
-        dead letters of records that our workers did not forward.
+        nothing: a row whose JSON the database does not take is stored as bytes.
 
     Raises:
         DatabaseUnavailableError: the database stayed away; what was written is kept.
     """
-    rows, foreign = bronze_rows(stream, records)
+    rows = bronze_rows(stream, partition, records)
     days = sorted({row.arrived_at.date() for row in rows})
     if days:
         database.transact(partial(ensure_days, table=BRONZE[stream].name, days=days))
@@ -39,8 +37,7 @@ def write_bronze(stream: Stream, database: Database, records: Sequence[Record]) 
     as_raw = [row.item.as_raw() for row in refused]
     if as_raw:
         database.transact(lambda connection: _write(stream, connection, as_raw))
-    now = datetime.now(UTC)
-    return [foreign_letter(raw_topic(stream), record, message, now) for record, message in foreign]
+    return []
 
 
 def ensure_days(connection: Connection, *, table: str, days: Sequence[date]) -> None:

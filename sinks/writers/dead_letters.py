@@ -39,7 +39,7 @@ _UPSERT: Final = f"""
 """  # noqa: S608  (names of our own)
 
 
-def write_dead_letters(database: Database, records: Sequence[Record]) -> list[DeadLetter]:
+def write_dead_letters(database: Database, records: Sequence[Record], partition: int) -> list[DeadLetter]:
     """Store a batch of the dead letters' topic; harmless when done again.
 
     A record that failed again after a replay updates its row: `pending`, or `exhausted` when it failed with
@@ -59,7 +59,7 @@ def write_dead_letters(database: Database, records: Sequence[Record]) -> list[De
         # Only texts could be refused, and those are cleaned: a defect of ours, not of the record.
         raise ValueError(f"dead letter {refused[0].item[:5]} cannot be stored: {refused[0].message}")
     now = datetime.now(UTC)
-    return [foreign_letter(DEAD_LETTERS, record, message, now) for record, message in foreign]
+    return [foreign_letter(DEAD_LETTERS, partition, record, message, now) for record, message in foreign]
 
 
 def _write(connection: Connection, rows: Sequence[LetterRow]) -> None:

@@ -22,12 +22,14 @@ from streams.topics import (
 Writer = Callable[[Connection, Sequence[Entity]], None]
 
 
-def write_entities(topic: str, database: Database, records: Sequence[Record]) -> list[DeadLetter]:
+def write_entities(
+    topic: str, database: Database, records: Sequence[Record], partition: int
+) -> list[DeadLetter]:
     """Store a batch of a `silver.*` topic; harmless when done again, in any order.
 
     Returns:
-        dead letters of records that are none of ours or that the database refuses; they have no identity of
-        Kinesis, but that of the record in Kafka (see `sinks.records.identity_within_kafka`).
+        dead letters of records that are none of ours or that the database refuses; their identity is
+        their place in Kafka (see `sinks.records.foreign_letter`).
 
     Raises:
         DatabaseUnavailableError: the database stayed away; what was written is kept.
@@ -37,7 +39,7 @@ def write_entities(topic: str, database: Database, records: Sequence[Record]) ->
     _, refused = write_bisecting(database, found.entities, write)
     wrong = found.foreign + [(entity.record, message) for entity, message in refused]
     now = datetime.now(UTC)
-    return [foreign_letter(topic, record, message, now) for record, message in wrong]
+    return [foreign_letter(topic, partition, record, message, now) for record, message in wrong]
 
 
 def _rows(entities: Iterable[Entity]) -> Iterable[Row]:
@@ -102,7 +104,8 @@ def _write_session_days(connection: Connection, entities: Sequence[Entity]) -> N
     copy_rows(connection, days, ((*entity.key, *entity.revision) for entity in entities))
     copy_rows(connection, sessions, _rows(entities))
     for statement in _SESSIONS:
-        connection.execute(statement.encode())
+        # Planned anew: a plan that was made for a small batch is quadratic for a large one.
+        connection.execute(statement.encode(), prepare=False)
 
 
 _SESSION_COLUMNS: Final = ", ".join(name for name in mapping.SESSIONS.types if name != "day")

@@ -24,6 +24,7 @@ def write_facts(
     topic: str,
     database: Database,
     records: Sequence[Record],
+    partition: int,
     *,
     bronze_wait_seconds: float = BRONZE_WAIT_SECONDS,
 ) -> list[DeadLetter]:
@@ -35,7 +36,8 @@ def write_facts(
     Args:
         topic: the batch's topic, one of `clean.*`.
         database: where to.
-        records: one partition's batch, in the order of offsets.
+        records: the batch, in the order of offsets.
+        partition: of the topic, where they stand.
         bronze_wait_seconds: how long to wait for bronze to hold the payload of a record that is refused.
 
     Returns:
@@ -65,25 +67,27 @@ def write_facts(
         )
         for (fact, failure), payload in zip(failed, payloads, strict=True)
     ]
-    return letters + [foreign_letter(topic, record, message, now) for record, message in foreign]
+    return letters + [foreign_letter(topic, partition, record, message, now) for record, message in foreign]
 
 
 def _write(connection: Connection, facts: Sequence[Fact]) -> list[int]:
     """Insert facts and give the offsets of those in conflict with a stored one."""
-    repeated = []
-    # Always in the order of STAGING, so that two workers never wait for each other in a circle.
-    for table, staging in STAGING.items():
-        rows = [fact.row for fact in facts if fact.table == table]
-        if not rows:
-            continue
-        copy_rows(connection, staging, rows)
-        inserted = connection.execute(INSERTS[table].encode()).fetchone()
-        if inserted != (len(rows),):
-            repeated.append(table)
-    if not repeated:
-        return []
-    # A look-up for each repeated id: the planner, without statistics, would rather read the whole table.
+    # Ids are looked up one by one: the planner, without statistics, would rather read whole tables.
     connection.execute(b"SET LOCAL enable_hashjoin = off")
     connection.execute(b"SET LOCAL enable_mergejoin = off")
-    found = [connection.execute(CONFLICTS[table].encode()).fetchall() for table in repeated]
+    first_of_id: dict[str, str] = {}
+    for fact in facts:
+        first_of_id.setdefault(fact.event_id, fact.table)
+    misplaced = [fact for fact in facts if first_of_id[fact.event_id] != fact.table]
+    repeated = {fact.table for fact in misplaced}
+    # Always in the order of STAGING, so that two workers never wait for each other in a circle.
+    for table, staging in STAGING.items():
+        rows = [fact.row for fact in facts if fact.table == table and first_of_id[fact.event_id] == table]
+        if rows:
+            copy_rows(connection, staging, rows)
+            if connection.execute(INSERTS[table].encode()).fetchone() != (len(rows),):
+                repeated.add(table)
+    for table in sorted({fact.table for fact in misplaced}):
+        copy_rows(connection, STAGING[table], (fact.row for fact in misplaced if fact.table == table))
+    found = [connection.execute(CONFLICTS[table].encode()).fetchall() for table in sorted(repeated)]
     return [int(str(offset)) for rows in found for (offset,) in rows]

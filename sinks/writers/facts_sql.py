@@ -56,10 +56,18 @@ def _insert(table: str) -> str:
     staging = STAGING[table]
     technical = {"kafka_offset", "raw_at", "clean_at"}
     columns = ", ".join(f'"{name}"' for name in staging.types if name not in technical)
+    # An id is known if any table has it, and within a batch the first record of it counts.
+    elsewhere = " AND ".join(
+        f"NOT EXISTS (SELECT FROM silver.{other} AS known WHERE known.event_id = staged.event_id)"
+        for other in STAGING
+        if other != table
+    )
     return f"""
         WITH inserted AS (
             INSERT INTO silver.{table} ({columns})
-            SELECT DISTINCT ON (event_id) {columns} FROM {staging.name} ORDER BY event_id, kafka_offset
+            SELECT DISTINCT ON (event_id) {columns} FROM {staging.name} AS staged
+            WHERE {elsewhere}
+            ORDER BY event_id, kafka_offset
             ON CONFLICT (event_id) DO NOTHING
             RETURNING *
         ),
@@ -87,13 +95,13 @@ def _insert(table: str) -> str:
     """  # noqa: S608  (names of our own)
 
 
-def _conflicts(table: str) -> str:
+def _conflicts(table: str, stored_in: str) -> str:
     identity = ("stream", "stream_epoch", "shard", "sequence_number", "sub_sequence_number")
     staged, stored = ([f"{name}.{column}" for column in identity] for name in ("staged", "stored"))
     return f"""
         SELECT staged.kafka_offset
         FROM {STAGING[table].name} AS staged
-        JOIN silver.{table} AS stored USING (event_id)
+        JOIN silver.{stored_in} AS stored USING (event_id)
         WHERE stored.content_hash <> staged.content_hash
             -- the same record again is no conflict, even if it is understood in another way today
             AND ({", ".join(staged)}) <> ({", ".join(stored)})
@@ -103,5 +111,7 @@ def _conflicts(table: str) -> str:
 INSERTS: Final = {table: _insert(table) for table in STAGING}
 """By table: insert what is staged; gives how many events were new."""
 
-CONFLICTS: Final = {table: _conflicts(table) for table in STAGING}
+CONFLICTS: Final = {
+    table: " UNION ".join(_conflicts(table, stored_in) for stored_in in STAGING) for table in STAGING
+}
 """By table: the Kafka offsets of staged events whose id is stored with other content, after the insertion."""

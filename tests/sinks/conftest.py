@@ -50,12 +50,12 @@ def migrated_url(server_url: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def database(migrated_url: str) -> Iterator[Database]:
+def store(migrated_url: str) -> Iterator[Database]:
     """A database for sinks, with our tables and nothing in them."""
     empty_tables(migrated_url)
-    database = open_database(migrated_url, retry_seconds=30)
-    yield database
-    database.close()
+    store = open_database(migrated_url, retry_seconds=30)
+    yield store
+    store.close()
 
 
 def empty_tables(url: str) -> None:

@@ -66,10 +66,14 @@ def test_an_instant_needs_a_date_a_time_and_an_offset(text: object) -> None:
 
 
 def test_each_transport_identity_is_a_row_once_and_replays_none() -> None:
-    records = [raw(b"2", 2), raw(b"1", 1), raw(b"2", 2), raw(b"3", 3, attempt=1), ARecord(b"{}", offset=9)]
-    rows, foreign = bronze_rows("transaction-events", records)
+    records = [raw(b"2", 2), raw(b"1", 1), raw(b"2", 2), raw(b"3", 3, attempt=1)]
+    rows = bronze_rows("transaction-events", 0, records)
     assert [row.payload for row in rows] == ["1", "2"]
-    assert [record.offset for record, _ in foreign] == [9]
+
+
+def test_a_record_of_another_program_is_known_by_its_place_in_kafka() -> None:
+    rows = bronze_rows("transaction-events", 3, [ARecord(b"{}", b"k", offset=9)] * 2)
+    assert [row[1:6] for row in rows] == [(0, "kafka-3", "9", 0, "k")]
 
 
 # facts

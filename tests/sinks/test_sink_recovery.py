@@ -22,8 +22,8 @@ pytestmark = pytest.mark.real
 NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
 
 
-def totals(database: Database) -> list[tuple[object, ...]]:
-    return database.transact(
+def totals(store: Database) -> list[tuple[object, ...]]:
+    return store.transact(
         lambda connection: connection.execute(
             b"SELECT customer_id, orders, total_spent FROM silver.silver_customers ORDER BY customer_id"
         ).fetchall()
@@ -31,14 +31,14 @@ def totals(database: Database) -> list[tuple[object, ...]]:
 
 
 def test_a_connection_lost_in_mid_batch_is_made_again_and_nothing_is_doubled(
-    database: Database, migrated_url: str, caplog: pytest.LogCaptureFixture
+    store: Database, migrated_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The batch waits for a lock inside its transaction; there its connection is ended by the server."""
     batch = [clean(purchase(n, "c1", "1.50"), n) for n in range(500)]
-    SINKS[CLEAN_EVENTS](database, [clean(purchase(1000, "c1", "1.50"), 1000)])
+    SINKS[CLEAN_EVENTS](store, [clean(purchase(1000, "c1", "1.50"), 1000)], 0)
     with psycopg.connect(migrated_url) as other, ThreadPoolExecutor(1) as pool:
         other.execute("SELECT FROM silver.silver_customers WHERE customer_id = 'c1' FOR UPDATE")
-        written = pool.submit(SINKS[CLEAN_EVENTS], database, batch)
+        written = pool.submit(SINKS[CLEAN_EVENTS], store, batch, 0)
         pid = blocked_pid(other)
         assert not written.done()
         with caplog.at_level(logging.WARNING, "sinks.database"):
@@ -46,7 +46,7 @@ def test_a_connection_lost_in_mid_batch_is_made_again_and_nothing_is_doubled(
             time.sleep(0.3)
             other.rollback()
             assert written.result(timeout=20) == []
-    assert totals(database) == [("c1", 501, Decimal("751.5"))]
+    assert totals(store) == [("c1", 501, Decimal("751.5"))]
     told = [record.getMessage() for record in caplog.records]
     assert len(told) == 2
     assert "terminating connection" in told[0]
@@ -68,7 +68,7 @@ def blocked_pid(connection: psycopg.Connection[tuple[object, ...]]) -> object:
     raise AssertionError("nobody waits for our lock")
 
 
-def test_a_commit_that_was_not_confirmed_is_harmless_when_done_again(database: Database) -> None:
+def test_a_commit_that_was_not_confirmed_is_harmless_when_done_again(store: Database) -> None:
     """The transaction is committed, but its writer only learns that the connection is lost."""
     batch = [clean(purchase(n), n) for n in range(3)]
     lost = []
@@ -81,36 +81,36 @@ def test_a_commit_that_was_not_confirmed_is_harmless_when_done_again(database: D
                 raise psycopg.OperationalError("server closed the connection unexpectedly")
             return result
 
-    forgetful = Forgetful(database._url, prepare=database._prepare)
-    assert SINKS[CLEAN_EVENTS](forgetful, batch) == []
+    forgetful = Forgetful(store._url, prepare=store._prepare)
+    assert SINKS[CLEAN_EVENTS](forgetful, batch, 0) == []
     forgetful.close()
     assert len(lost) == 1
-    assert totals(database) == [("c1", 3, Decimal(30))]
+    assert totals(store) == [("c1", 3, Decimal(30))]
 
 
 def test_a_database_that_stays_away_is_given_up_after_the_time_allowed() -> None:
-    database = open_database(NOWHERE, retry_seconds=0.3)
+    store = open_database(NOWHERE, retry_seconds=0.3)
     began = time.monotonic()
     with pytest.raises(DatabaseUnavailableError, match="Postgres is away for"):
-        SINKS[CLEAN_EVENTS](database, [clean(purchase(1), 1)])
+        SINKS[CLEAN_EVENTS](store, [clean(purchase(1), 1)], 0)
     assert time.monotonic() - began < 5
 
 
 def test_a_stop_ends_the_waiting_at_once() -> None:
     stop = threading.Event()
-    database = open_database(NOWHERE, retry_seconds=600, stop=stop)
+    store = open_database(NOWHERE, retry_seconds=600, stop=stop)
     threading.Timer(0.2, stop.set).start()
     with pytest.raises(DatabaseUnavailableError):
-        SINKS[CLEAN_EVENTS](database, [clean(purchase(1), 1)])
+        SINKS[CLEAN_EVENTS](store, [clean(purchase(1), 1)], 0)
 
 
-def test_an_error_that_will_not_pass_is_raised_at_once(database: Database) -> None:
+def test_an_error_that_will_not_pass_is_raised_at_once(store: Database) -> None:
     with pytest.raises(psycopg.errors.UndefinedTable):
-        database.transact(lambda connection: connection.execute(b"SELECT FROM no_such_table"))
-    assert database.transact(lambda connection: connection.execute(b"SELECT 1").fetchone()) == (1,)
+        store.transact(lambda connection: connection.execute(b"SELECT FROM no_such_table"))
+    assert store.transact(lambda connection: connection.execute(b"SELECT 1").fetchone()) == (1,)
 
 
-def test_bisecting_finds_exactly_the_refused_items(database: Database) -> None:
+def test_bisecting_finds_exactly_the_refused_items(store: Database) -> None:
     written: list[int] = []
 
     def write(connection: Connection, items: Sequence[int]) -> None:
@@ -119,12 +119,12 @@ def test_bisecting_finds_exactly_the_refused_items(database: Database) -> None:
         written.extend(items)
 
     items = list(range(1, 50))
-    _, refused = write_bisecting(database, items, write)
+    _, refused = write_bisecting(store, items, write)
     assert refused == [Refused(item, "division by zero") for item in items if item % 7 == 0]
     assert sorted(written) == [item for item in items if item % 7]
 
 
-def test_writers_at_the_same_time_neither_block_each_other_for_ever_nor_double(database: Database) -> None:
+def test_writers_at_the_same_time_neither_block_each_other_for_ever_nor_double(store: Database) -> None:
     facts = [clean(purchase(n, f"c{n % 20}", "1.25"), n) for n in range(400)]
     facts += [clean(page_viewed(n, f"c{n % 20}"), n) for n in range(400, 800)]
     states = [customer_state(f"c{n % 20}", (1, n), country="DE") for n in range(100)]
@@ -133,7 +133,7 @@ def test_writers_at_the_same_time_neither_block_each_other_for_ever_nor_double(d
     def write(topic: str, records: list[ARecord], size: int, backwards: bool) -> None:
         batches = [records[at : at + size] for at in range(0, len(records), size)]
         for batch in reversed(batches) if backwards else batches:
-            assert SINKS[topic](database, list(reversed(batch)) if backwards else batch) == []
+            assert SINKS[topic](store, list(reversed(batch)) if backwards else batch, 0) == []
 
     work = [
         (topic, records, size, backwards)
@@ -143,8 +143,8 @@ def test_writers_at_the_same_time_neither_block_each_other_for_ever_nor_double(d
     with ThreadPoolExecutor(len(work)) as pool:
         for written in [pool.submit(write, *job) for job in work]:
             written.result(timeout=60)
-    assert totals(database) == sorted((f"c{n}", 20, Decimal(25)) for n in range(20))
-    sessions = database.transact(
+    assert totals(store) == sorted((f"c{n}", 20, Decimal(25)) for n in range(20))
+    sessions = store.transact(
         lambda connection: connection.execute(
             b"SELECT visitor_id, events FROM silver.silver_sessions ORDER BY 1"
         ).fetchall()
@@ -152,17 +152,17 @@ def test_writers_at_the_same_time_neither_block_each_other_for_ever_nor_double(d
     assert sessions == [(f"v{n}", 81 + n) for n in range(9)]
 
 
-def test_a_day_of_bronze_is_made_by_many_at_once(database: Database) -> None:
+def test_a_day_of_bronze_is_made_by_many_at_once(store: Database) -> None:
     days = [(NOON + timedelta(days=n)).date() for n in range(3)]
 
     def make(_: int) -> None:
-        database.transact(lambda connection: ensure_days(connection, table="bronze_system_logs", days=days))
+        store.transact(lambda connection: ensure_days(connection, table="bronze_system_logs", days=days))
 
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(make, range(12)))
     records = [raw(b"{}", n, at=NOON + timedelta(days=n)) for n in range(3)]
-    assert SINKS[raw_topic("system-logs")](database, records) == []
-    found = database.transact(
+    assert SINKS[raw_topic("system-logs")](store, records, 0) == []
+    found = store.transact(
         lambda connection: connection.execute(
             b"SELECT tableoid::regclass::text FROM bronze.bronze_system_logs ORDER BY 1"
         ).fetchall()
