@@ -15,7 +15,7 @@ from streams.ingest.forwarder import ForwardError, KafkaForwarder
 from streams.ingest.in_process import StreamReplacedError, run_in_process
 from streams.ingest.launcher import RESTART_WANTED, Launch, StopSignal, run_daemon, worker_id, worker_slot
 from streams.ingest.source import Aws, SourceError, UnreachableError
-from streams.topics import TopicsError, check_topics, partition_counts, raw_topic
+from streams.topics import KafkaUnreachableError, TopicsError, check_topics, partition_counts, raw_topic
 
 CHECKPOINT_EVERY_SECONDS = 5.0
 CHECKPOINT_EVERY_SECONDS_LOCALLY = 1.0
@@ -45,11 +45,11 @@ def run(streams: tuple[Stream, ...], *, in_process: bool) -> int:
         if in_process:
             return _run_in_process(settings, streams)
         return run_daemon(launch_of(settings, streams[0], dict(os.environ)))
-    except (UnreachableError, ForwardError, StreamReplacedError, ConnectionError) as error:
-        click.echo(f"ingest: {error}", err=True)
+    except (UnreachableError, ForwardError, StreamReplacedError, KafkaUnreachableError) as error:
+        click.echo(str(error), err=True)
         return RESTART_WANTED
     except (SettingsError, SourceError, TopicsError) as error:
-        click.echo(f"ingest: {error}", err=True)
+        click.echo(str(error), err=True)
         return CONFIGURATION
 
 
@@ -75,13 +75,10 @@ def check_raw_topics(settings: Settings, streams: tuple[Stream, ...]) -> None:
     """Refuse to start when records could not be forwarded.
 
     Raises:
-        ConnectionError: Kafka cannot be reached.
+        KafkaUnreachableError: it cannot be reached.
         TopicsError: a raw topic is missing or divided otherwise.
     """
-    try:
-        found = partition_counts(AdminClient(settings.kafka.librdkafka()))
-    except TopicsError as error:
-        raise ConnectionError(str(error)) from None
+    found = partition_counts(AdminClient(settings.kafka.librdkafka()))
     check_topics(found, [raw_topic(stream) for stream in streams], settings.partitions)
 
 
