@@ -2,7 +2,7 @@
 
 import click
 
-from pipeline.local.platform import discard
+from pipeline.local.home import discard
 from pipeline.settings import load_settings
 
 
@@ -13,9 +13,8 @@ def reset(yes: bool) -> None:
 
     Services that you gave by URL are left alone.
     """
-    settings = load_settings()
-    home = settings.home.absolute()
+    home = load_settings().home.absolute()
     if not yes:
         click.confirm(f"Throw away all data of the local platform in {home}?", abort=True)
-    removed = discard(settings)
+    removed = discard(home)
     click.echo(f"removed {', '.join(removed)} from {home}" if removed else f"nothing to remove in {home}")

@@ -1,27 +1,21 @@
 """The local platform: Kafka, PostgreSQL, an emulator of Kinesis and the workers, under one supervisor."""
 
 import contextlib
-import errno
 import json
 import os
-import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
-
-from filelock import FileLock, Timeout
+from typing import Self
 
 from pipeline.errors import CONFIGURATION, LocalError
 from pipeline.local import leftovers, services
+from pipeline.local.home import Home, disk_errors
 from pipeline.local.ports import choose_port
 from pipeline.local.programs import PRODUCE, Program, write_supervisor_configuration
 from pipeline.local.supervisor import State, Supervisor, socket_path
-from pipeline.settings import ENDPOINTS_FILE, Settings
-
-KEPT_IN_HOME = ("kafka", "postgres", "state", "logs", ENDPOINTS_FILE, "run")
-LEAST_FREE_BYTES = 500 * 1024 * 1024
+from pipeline.settings import Settings
 
 
 class LocalPlatform:
@@ -42,15 +36,15 @@ class LocalPlatform:
         *,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.home = settings.home.absolute()
+        self._home = Home(settings.home)
+        self.home = self._home.path
+        self.logs = self._home.logs
+        self.run = self._home.run
         self.settings = settings.model_copy(update={"home": self.home})
-        self.logs = self.home / "logs"
-        self.run = self.home / "run"
         self.start_seconds: dict[str, float] = {}
         self._given = settings
         self._workers = {worker.name: worker for worker in workers}
         self.say = say
-        self._lock = FileLock(self.run / "up.lock")
         self._services: list[services.Service] = []
         self._socket = socket_path(self.home)
         self._supervisor = Supervisor(self.run / "supervisord.conf", self._socket)
@@ -79,7 +73,7 @@ class LocalPlatform:
 
     @property
     def postgres_url(self) -> str:
-        """Libpq URL of the database, whoever runs it; the local role may do everything."""
+        """URL of the database (libpq), whoever runs it; the local role may do everything."""
         return self.settings.postgres_url.get_secret_value()
 
     @property
@@ -98,29 +92,21 @@ class LocalPlatform:
         Raises:
             LocalError: something stands in the way; the message says what. Nothing is left running.
         """
-        with _disk_errors(self.home):
-            self._take_home()
-            try:
-                self._check_disk()
+        if self.settings.environment != "dev":
+            raise LocalError(
+                f"the local platform is for PIPELINE_ENVIRONMENT=dev, it is {self.settings.environment}",
+                exit_code=CONFIGURATION,
+            )
+        self._home.take()
+        try:
+            with disk_errors(self.home):
+                self._home.check_disk()
                 self._clean_up()
                 self._prepare()
                 self.start_services()
-            except BaseException:
-                self.stop()
-                raise
-
-    @contextlib.contextmanager
-    def owned(self) -> Iterator[None]:
-        """Hold the home without starting anything.
-
-        Raises:
-            LocalError: the platform runs.
-        """
-        self._take_home()
-        try:
-            yield
-        finally:
-            self._lock.release()
+        except BaseException:
+            self.stop()
+            raise
 
     def start_services(self) -> None:
         """Start the services and wait until each answers; those that run are left alone.
@@ -179,15 +165,15 @@ class LocalPlatform:
             drain: called when the producer has stopped and all else still runs: waits until what is in the
                 emulator, which forgets it, has been taken over. It has to come back within a time of its own.
         """
-        if not self._lock.is_locked:
+        if not self._home.is_ours:
             return
         try:
             if self._supervisor.is_alive:
                 self._stop_in_order(drain)
             self._supervisor.shutdown()
         finally:
-            self._end_leftovers()
-            self._lock.release()
+            self._home.end_leftovers()
+            self._home.release()
 
     def _stop_in_order(self, drain: Callable[[], None] | None) -> None:
         running = [name for name, state in self.states().items() if state.is_running]
@@ -202,52 +188,14 @@ class LocalPlatform:
         self.say("stopping the services")
         self._supervisor.stop_programs(service.program.name for service in self._services)
 
-    def _take_home(self) -> None:
-        """Take the lock, which a killed owner gives back.
-
-        Raises:
-            LocalError: another process has it, or the environment is not a local one.
-        """
-        if self.settings.environment != "dev":
-            raise LocalError(
-                f"the local platform is for PIPELINE_ENVIRONMENT=dev, it is {self.settings.environment}",
-                exit_code=CONFIGURATION,
-            )
-        self.run.mkdir(parents=True, exist_ok=True)
-        self.logs.mkdir(exist_ok=True)
-        owner = self.run / "up.pid"
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            pid = owner.read_text().strip() if owner.exists() else "unknown"
-            raise LocalError(
-                f"the platform in {self.home} runs already (process {pid}): "
-                f"stop that one first, or set PIPELINE_HOME to another folder for a second one"
-            ) from None
-        owner.write_text(str(os.getpid()))
-
-    def _check_disk(self) -> None:
-        free = shutil.disk_usage(self.home).free
-        if free < LEAST_FREE_BYTES:
-            raise LocalError(
-                f"only {free // 1024**2} MB are free on the disk of {self.home}, "
-                f"{LEAST_FREE_BYTES // 1024**2} MB are needed: "
-                f"make room, or set PIPELINE_HOME to another disk"
-            )
-
     def _clean_up(self) -> None:
-        found = self._end_leftovers()
+        found = self._home.end_leftovers()
         if found:
             self.say(f"ended {found} processes that an earlier run left behind")
         self._socket.unlink(missing_ok=True)
 
-    def _end_leftovers(self) -> int:
-        found = leftovers.find_leftovers(self.home)
-        leftovers.end(found)
-        return len(found)
-
     def _prepare(self) -> None:
-        written = read_endpoints(self.home)
+        written = self._home.read_endpoints()
         ours = services.ours(self._given, written)
         services.check_given(self._given, [name for name in services.FIELDS if name not in ours])
         given_ports = {
@@ -271,7 +219,7 @@ class LocalPlatform:
             ),
         }
         self._services = [make[name](port) for name, port in ports.items()]
-        self._write_endpoints(ports)
+        self._home.write_endpoints(self.endpoints, ports)
         self.settings = Settings(
             **{**self._given.model_dump(exclude_unset=True), **self.endpoints, "home": self.home}
         )
@@ -283,15 +231,6 @@ class LocalPlatform:
             logs=self.logs,
         )
         self._supervisor.start(self._environment(), self.logs / "supervisord.out")
-
-    def _write_endpoints(self, ports: dict[str, int]) -> None:
-        """Say where the services are; ports of those that are not ours now are kept for later."""
-        path = self.home / ENDPOINTS_FILE
-        kept = {**read_endpoints(self.home).get("ports", {}), **ports}
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:  # noqa: PTH123  (it holds a password)
-            json.dump({**self.endpoints, "ports": kept}, file, indent=1)
 
     def _environment(self) -> dict[str, str]:
         given = {name: value for name, value in os.environ.items() if name != leftovers.MARK}
@@ -310,61 +249,6 @@ class LocalPlatform:
                 "AWS_EC2_METADATA_DISABLED": "true",
             }
         return given | ours
-
-
-def discard(settings: Settings) -> list[str]:
-    """Throw away what the platform keeps in its home; what it did not make there stays.
-
-    Returns:
-        the names of what was removed.
-
-    Raises:
-        LocalError: the platform runs.
-    """
-    home = settings.home.absolute()
-    if not home.is_dir():
-        return []
-    platform = LocalPlatform(settings)
-    removed = []
-    with platform.owned():
-        leftovers.end(leftovers.find_leftovers(home))
-        for name in KEPT_IN_HOME:
-            path = home / name
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path.exists():
-                path.unlink()
-            else:
-                continue
-            removed.append(name)
-    with contextlib.suppress(OSError):
-        home.rmdir()
-    return removed
-
-
-def read_endpoints(home: Path) -> dict[str, Any]:
-    """Give what the platform last wrote about its services: their settings, and `ports` by service."""
-    try:
-        found = json.loads((home / ENDPOINTS_FILE).read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-@contextlib.contextmanager
-def _disk_errors(home: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise LocalError(f"the disk of {home} is full: make room, or set PIPELINE_HOME") from error
-        if error.errno in {errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR}:
-            raise LocalError(
-                f"{error.filename or home} cannot be written ({error.strerror}): "
-                f"set PIPELINE_HOME to a folder of yours",
-                exit_code=CONFIGURATION,
-            ) from error
-        raise
 
 
 def _groups(names: Iterable[str]) -> list[list[str]]:

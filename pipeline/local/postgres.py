@@ -106,6 +106,7 @@ def initialise(data: Path, password_file: Path) -> None:
     if os.geteuid() == 0:
         user = pwd.getpwnam(SERVER_USER)
         os.chown(unfinished, user.pw_uid, user.pw_gid)
+        os.chown(password_file, user.pw_uid, user.pw_gid)  # initdb reads it
     done = subprocess.run(  # noqa: S603  (the command is the platform's own)
         [
             *as_server_user(data),
@@ -113,13 +114,12 @@ def initialise(data: Path, password_file: Path) -> None:
             f"--pgdata={unfinished}",
             f"--username={ROLE}",
             "--auth=scram-sha-256",
-            "--pwfile=/dev/stdin",
+            f"--pwfile={password_file}",
             "--encoding=UTF8",
             "--locale-provider=builtin",
             "--builtin-locale=C.UTF-8",
             "--locale=C",
         ],
-        input=f"{password}\n",
         capture_output=True,
         text=True,
         check=False,
@@ -128,6 +128,7 @@ def initialise(data: Path, password_file: Path) -> None:
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["no output"]
         raise LocalError(f"PostgreSQL cannot be set up in {data}: {lines[-1]}")
+    os.chown(password_file, os.geteuid(), os.getegid())
     unfinished.rename(data)
 
 
