@@ -1,0 +1,188 @@
+"""How builds run: recorded, one at a time, the same each time, and stopped cleanly."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from conftest import Built
+
+from pipeline.errors import CONFIGURATION, UserError
+from pipeline.gold import LOCK_KEY, PROJECT, build_gold, parse_as_of
+from pipeline.local.ports import free_port
+from pipeline.settings import Settings
+
+GOLD = Path(PROJECT / "models" / "gold")
+pytestmark = [
+    # dbt and what it stands on leave files and sockets to the garbage collector
+    pytest.mark.filterwarnings("default"),
+]
+real = pytest.mark.real
+
+
+def contents(built: Built) -> dict[str, list[Any]]:
+    tables = [path.stem for path in GOLD.glob("*.sql")]
+    assert len(tables) >= 7
+    return {
+        name: sorted(
+            json.dumps({k: v for k, v in row.items() if k != "dbt_updated_at"}, default=str)
+            for row in built.rows(f"SELECT * FROM gold.{name}")
+        )
+        for name in tables
+    }
+
+
+@contextmanager
+def command(settings: Settings, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    environment = {
+        **os.environ,
+        "PIPELINE_POSTGRES_URL": settings.postgres_url.get_secret_value(),
+        "PIPELINE_HOME": str(settings.home),
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from pipeline.commands.gold import gold; gold()", *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@real
+def test_building_again_changes_nothing_but_the_time_of_the_build(built: Built) -> None:
+    before = contents(built)
+    assert all(before.values())
+    assert built.build().ok
+    assert contents(built) == before
+
+
+@real
+def test_a_full_refresh_gives_the_same(built: Built) -> None:
+    before = contents(built)
+    assert built.build(full_refresh=True).ok
+    assert contents(built) == before
+
+
+@real
+def test_each_run_is_recorded(built: Built) -> None:
+    run = built.build()
+    [row] = built.rows(f"SELECT * FROM ops.ops_dbt_runs WHERE run_id = '{run.run_id}'")
+    assert (row["status"], row["as_of"], row["failures"]) == ("success", run.as_of, 0)
+    assert row["models"] == run.models_ok == len([n for n in row["results"] if n["kind"] != "test"])
+    assert row["tests"] == run.tests_passed + run.tests_warned > 100
+    assert row["finished_at"] >= row["started_at"]
+    assert row["to_xid"] is not None
+
+
+@real
+def test_gold_builds_from_nothing(empty: Settings) -> None:
+    run = build_gold(empty)
+    assert (run.status, run.message) == ("success", "")
+    with psycopg.connect(empty.postgres_url.get_secret_value()) as connection:
+        for name in (path.stem for path in GOLD.glob("gold_customer*.sql")):
+            assert connection.execute(f"SELECT count(*) FROM gold.{name}").fetchone() == (0,)  # type: ignore[arg-type]  # our own file names
+
+
+@real
+def test_no_personal_column_leaves_silver(empty: Settings) -> None:
+    build_gold(empty)
+    with psycopg.connect(empty.postgres_url.get_secret_value()) as connection:
+        found = connection.execute("""
+            SELECT table_schema, table_name, column_name FROM information_schema.columns
+            WHERE table_schema IN ('staging', 'core', 'gold') AND column_name IN ('email', 'name')
+        """).fetchall()
+    assert {table for _, table, _ in found} == {
+        "snapshot_products",
+        "stg_products",
+        "dim_products",
+        "gold_product_performance",
+    }
+
+
+@real
+def test_a_second_build_at_a_time_is_skipped(empty: Settings) -> None:
+    with psycopg.connect(empty.postgres_url.get_secret_value(), autocommit=True) as other:
+        other.execute("SELECT pg_advisory_lock(%s)", [LOCK_KEY])
+        run = build_gold(empty)
+    assert run.status == "skipped"
+    assert run.ok
+    assert run.summary() == "gold: skipped, another build is running"
+
+
+@real
+def test_a_run_whose_process_died_is_marked(empty: Settings) -> None:
+    with psycopg.connect(empty.postgres_url.get_secret_value(), autocommit=True) as connection:
+        connection.execute("INSERT INTO ops.ops_dbt_runs (run_id, started_at) VALUES ('dead', now())")
+        build_gold(empty)
+        row = connection.execute("SELECT status FROM ops.ops_dbt_runs WHERE run_id = 'dead'").fetchone()
+    assert row == ("interrupted",)
+
+
+@real
+def test_a_test_that_does_not_hold_fails_the_command_and_says_which(empty: Settings) -> None:
+    with psycopg.connect(empty.postgres_url.get_secret_value(), autocommit=True) as connection:
+        connection.execute("""
+            INSERT INTO silver.silver_system_logs (event_id, content_hash, occurred_at, arrived_at, stream,
+                stream_epoch, shard, sequence_number, sub_sequence_number, service, level, message)
+            VALUES (gen_random_uuid(), 0, '2026-01-01', now(), 'system-logs', 0, '', '', 0, 'shop', 'odd', '')
+        """)
+        try:
+            with command(empty) as process:
+                out, err = process.communicate(timeout=120)
+        finally:
+            connection.execute("DELETE FROM silver.silver_system_logs")
+    assert (process.returncode, err) == (1, "")
+    assert re.fullmatch(r"gold: failed in .* 1 failed, .*; accepted_values_stg_system_logs_level.*\n", out), (
+        out
+    )
+
+
+@real
+def test_on_an_interval_it_goes_on_until_sigterm(empty: Settings) -> None:
+    with command(empty, "--every", "1", "--json") as process:
+        assert process.stdout is not None
+        runs = [json.loads(process.stdout.readline()) for _ in range(2)]
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+    assert [run["status"] for run in runs] == ["success", "success"]
+    assert (process.returncode, err) == (0, "")
+
+
+@real
+def test_a_database_without_tables_says_what_to_run(database: str, tmp_path: Path) -> None:
+    settings = Settings(_env_file=None, postgres_url=database, home=tmp_path)
+    with pytest.raises(UserError, match="run `pipeline migrate`") as caught:
+        build_gold(settings)
+    assert caught.value.exit_code == CONFIGURATION
+
+
+def test_a_database_that_is_down_is_one_line(tmp_path: Path) -> None:
+    url = f"postgresql://pipeline@127.0.0.1:{free_port()}/pipeline"
+    with pytest.raises(UserError, match=r"^Postgres cannot be reached .*$"):
+        build_gold(Settings(_env_file=None, postgres_url=url, home=tmp_path))
+
+
+def test_as_of_a_day_is_the_end_of_it() -> None:
+    assert parse_as_of("2026-01-31") == datetime(2026, 2, 1, tzinfo=UTC)
+    assert parse_as_of("2026-01-31T10:00:00+02:00") == datetime(2026, 1, 31, 8, tzinfo=UTC)
+    assert parse_as_of("2026-01-31T10:00:00") == datetime(2026, 1, 31, 10, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("value", ["yesterday", "2026-13-01", "9999-12-31", ""])
+def test_as_of_nonsense_is_refused(value: str) -> None:
+    with pytest.raises(UserError, match="neither a day"):
+        parse_as_of(value)
