@@ -261,9 +261,10 @@ def run_worker(app: BatchApp) -> int:
     """
     # A batch allocates thousands of short-lived objects; collecting rarely saves about 15 % of CPU.
     gc.set_threshold(200_000, 50, 50)
-    for chatty in ("faust", "mode", "aiokafka"):
+    for chatty in ("faust", "mode", "aiokafka", "streams.engine.app", "streams.engine.consumer"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     worker = app.Worker(loglevel="INFO", override_logging=False, redirect_stdouts=False, quiet=True)
+    worker.spinner = None  # for a terminal; in a log it leaves control characters
     try:
         worker.execute_from_commandline()  # ends in SystemExit
     except SystemExit as stop:
