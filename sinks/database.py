@@ -37,6 +37,7 @@ class Database:
         url: libpq URL.
         prepare: statements that each new connection begins with.
         retry_seconds: how long a transaction is tried again before it is given up.
+        connections: as many are open at a time; further threads wait for one.
         stop: when set, no transaction is tried again.
     """
 
@@ -46,12 +47,14 @@ class Database:
         *,
         prepare: Sequence[str] = (),
         retry_seconds: float = 600.0,
+        connections: int = 8,
         stop: threading.Event | None = None,
     ) -> None:
         self._url = url
         self._prepare = tuple(prepare)
         self._retry_seconds = retry_seconds
         self._stop = stop or threading.Event()
+        self._free = threading.BoundedSemaphore(connections)
         self._idle: list[Connection] = []
         self._lock = threading.Lock()
 
@@ -94,7 +97,7 @@ class Database:
             connection.close()
 
     def _attempt(self, work: Callable[[Connection], Result]) -> Result:
-        with self._connection() as connection, connection.transaction():
+        with self._free, self._connection() as connection, connection.transaction():
             return work(connection)
 
     @contextmanager

@@ -168,3 +168,20 @@ def test_a_day_of_bronze_is_made_by_many_at_once(store: Database) -> None:
         ).fetchall()
     )
     assert found == [(f"bronze.bronze_system_logs_2026030{n}",) for n in (1, 2, 3)]
+
+
+def test_no_more_connections_are_open_than_allowed(store: Database) -> None:
+    narrow = Database(store._url, connections=2)
+    with ThreadPoolExecutor(8) as pool:
+        pids = set(
+            pool.map(
+                lambda _: narrow.transact(
+                    lambda connection: connection.execute(
+                        b"SELECT pg_backend_pid() FROM pg_sleep(0.02)"
+                    ).fetchone()
+                ),
+                range(20),
+            )
+        )
+    narrow.close()
+    assert 1 <= len(pids) <= 2

@@ -1,0 +1,42 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sink_examples import NOON, clean, purchase, raw
+
+from sinks.database import Database
+from sinks.registry import SINKS
+from sinks.retention import day_of, delete_hops_before, drop_bronze_before
+from streams.topics import CLEAN_EVENTS, raw_topic
+
+RAW = raw_topic("transaction-events")
+
+
+def test_a_partition_says_its_day() -> None:
+    assert day_of("bronze_system_logs_20260301") == NOON.date()
+    with pytest.raises(ValueError, match="no partition of a day"):
+        day_of("bronze_system_logs")
+
+
+@pytest.mark.real
+def test_days_before_the_given_one_are_dropped_and_can_come_again(store: Database) -> None:
+    records = [raw(b"{}", n, at=NOON + timedelta(days=n)) for n in range(4)]
+    SINKS[RAW](store, records, 0)
+    dropped = drop_bronze_before(store, NOON.date() + timedelta(days=2))
+    assert dropped == ["bronze_transaction_events_20260301", "bronze_transaction_events_20260302"]
+    assert count(store, "bronze.bronze_transaction_events") == 2
+    SINKS[RAW](store, records, 0)
+    assert count(store, "bronze.bronze_transaction_events") == 4
+
+
+@pytest.mark.real
+def test_old_hops_are_deleted(store: Database) -> None:
+    SINKS[CLEAN_EVENTS](store, [clean(purchase(1), 1)], 0)
+    assert delete_hops_before(store, datetime.now(UTC) - timedelta(hours=1)) == 0
+    assert delete_hops_before(store, datetime.now(UTC) + timedelta(hours=1)) == 3
+    assert count(store, "ops.ops_hops") == 0
+
+
+def count(store: Database, table: str) -> object:
+    row = store.transact(lambda connection: connection.execute(f"SELECT count(*) FROM {table}").fetchone())
+    assert row is not None
+    return row[0]
