@@ -21,7 +21,6 @@ from producer.records import Kind, Record
 from streams.dead_letters import Reason
 from streams.events import DECODERS, Event, Stream
 
-
 _NO_EVENT: Final = Raw(b"null")
 
 

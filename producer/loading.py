@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from io import BufferedReader
 from operator import itemgetter
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple
@@ -78,6 +79,8 @@ def open_lines(path: Path) -> Iterator[IO[bytes]]:
     with ExitStack() as opened:
         try:
             raw: Any = sys.stdin.buffer if path == STANDARD_INPUT else opened.enter_context(path.open("rb"))
+            if not hasattr(raw, "peek"):  # a standard input that is kept in memory
+                raw = BufferedReader(raw)
             is_packed = raw.peek(2)[:2] == _GZIP_MAGIC
         except OSError as error:
             raise LoadError(f"{path} cannot be read: {error.strerror or error}") from error
