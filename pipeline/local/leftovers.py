@@ -31,8 +31,13 @@ def find_leftovers(home: Path) -> list[psutil.Process]:
     return found
 
 
-def end(processes: Iterable[psutil.Process]) -> None:
-    """End processes: the supervisor first, that it starts none again; then politely; then by force."""
+def end(processes: Iterable[psutil.Process], *, term_seconds: float = TERM_SECONDS) -> None:
+    """End processes: the supervisor first, that it starts none again; then politely; then by force.
+
+    Args:
+        processes: which.
+        term_seconds: how long they have to end by themselves once asked.
+    """
     processes = list(processes)
     for process in processes:
         with contextlib.suppress(psutil.Error):
@@ -42,7 +47,7 @@ def end(processes: Iterable[psutil.Process]) -> None:
                 process.send_signal(signal.SIGINT)  # its TERM waits for clients
             else:
                 process.terminate()
-    _, alive = psutil.wait_procs(processes, timeout=TERM_SECONDS)
+    _, alive = psutil.wait_procs(processes, timeout=term_seconds)
     for process in alive:
         with contextlib.suppress(psutil.Error):
             process.kill()

@@ -228,7 +228,6 @@ class LocalPlatform:
             [*(service.program for service in self._services), *self._workers.values()],
             socket=self._socket,
             run=self.run,
-            logs=self.logs,
         )
         self._supervisor.start(self._environment(), self.logs / "supervisord.out")
 

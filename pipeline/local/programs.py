@@ -59,9 +59,12 @@ def producer(*arguments: str) -> Program:
 
 
 def write_supervisor_configuration(
-    path: Path, programs: Iterable[Program], *, socket: Path, run: Path, logs: Path
+    path: Path, programs: Iterable[Program], *, socket: Path, run: Path
 ) -> None:
-    """Write the supervisor's configuration and a file for each program.
+    """Write the supervisor's configuration and, into the folder `run`, a file for each program.
+
+    Its paths are relative to the home, where the supervisor is started: it reads more into a path than is
+    there (`%`, ` ;`), and a home may be called anything.
 
     Nothing starts by itself. What exits other than by 0 or 78 is restarted for ever; `pipeline.local.launch`
     sees to the pauses, because the supervisor's own give up in the end and retry even 0 and 78 when they
@@ -75,11 +78,11 @@ def write_supervisor_configuration(
         ),
         _section(
             "supervisord",
-            logfile=_escape(logs / "supervisord.log"),
+            logfile="logs/supervisord.log",
             logfile_maxbytes="5MB",
             logfile_backups=1,
-            pidfile=_escape(run / "supervisord.pid"),
-            childlogdir=_escape(logs),
+            pidfile="run/supervisord.pid",
+            childlogdir="logs",
             nodaemon="true",
             silent="true",
             # Saying that root is meant spares a warning.
@@ -93,7 +96,8 @@ def write_supervisor_configuration(
         )
         described.with_suffix(".starts").unlink(missing_ok=True)
         command = " ".join(
-            f'"{_escape(part)}"' for part in (sys.executable, "-I", "-S", launch.__file__, described)
+            f'"{_escape(part)}"'
+            for part in (sys.executable, "-I", "-S", launch.__file__, f"run/{described.name}")
         )
         sections.append(
             _section(
@@ -107,7 +111,7 @@ def write_supervisor_configuration(
                 stopwaitsecs=program.stop_seconds,
                 killasgroup="true",
                 redirect_stderr="true",
-                stdout_logfile=_escape(logs / f"{program.name}.log"),
+                stdout_logfile=f"logs/{program.name}.log",
                 stdout_logfile_maxbytes="20MB",
                 stdout_logfile_backups=2,
             )

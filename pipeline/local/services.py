@@ -167,7 +167,9 @@ def check_given(settings: Settings, not_ours: list[str]) -> None:
             ) from error
     if KAFKA in not_ours:
         try:
-            partition_counts(AdminClient({**settings.kafka.librdkafka(), "log_level": 0}))
+            partition_counts(
+                AdminClient({**settings.kafka.librdkafka(), "log_level": 0}), timeout_seconds=5.0
+            )
         except TopicsError as error:
             raise LocalError(
                 f"{error} PIPELINE_KAFKA_BOOTSTRAP is {settings.kafka_bootstrap} "

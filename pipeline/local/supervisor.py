@@ -60,7 +60,7 @@ class Supervisor:
     """A running supervisord.
 
     Args:
-        configuration: its configuration file.
+        configuration: its configuration file, `run/…` in the platform's home.
         socket: where it listens, as that file says.
     """
 
@@ -82,6 +82,7 @@ class Supervisor:
             self._process = subprocess.Popen(  # noqa: S603  (the command is the platform's own)
                 [sys.executable, "-m", "supervisor.supervisord", "-c", str(self._configuration), "-n"],
                 env=dict(environment),
+                cwd=self._configuration.parent.parent,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -95,8 +96,9 @@ class Supervisor:
                 time.sleep(POLL_SECONDS)
             else:
                 return
-        output_lines = log.read_text(errors="replace").strip().splitlines() or ["no output"]
-        raise LocalError(f"the supervisor does not start: {output_lines[-1]} (see {log})")
+        lines = log.read_text(errors="replace").strip().splitlines() or ["no output"]
+        reason = next((line for line in lines if line.startswith("Error")), lines[-1])
+        raise LocalError(f"the supervisor does not start: {reason} (see {log})")
 
     @property
     def is_alive(self) -> bool:

@@ -1,0 +1,95 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from pipeline import cli
+from pipeline.errors import LocalError
+from pipeline.local.ports import free_port
+from pipeline.settings import SettingsError
+from streams.topics import TopicsError
+
+
+def run(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={"PATH": "/usr/bin:/bin", "PIPELINE_HOME": str(cwd / "home"), **environment},
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_explains_itself(name: str) -> None:
+    result = CliRunner().invoke(cli.pipeline, [name, "--help"])
+    assert result.exit_code == 0, result.output
+    assert name in cli.SUMMARIES
+
+
+def test_the_list_of_commands_is_shown_without_importing_them() -> None:
+    code = (
+        "import sys, runpy; sys.argv = ['pipeline', '--help']\n"
+        "try: runpy.run_module('pipeline.cli', run_name='__main__')\n"
+        "except SystemExit: pass\n"
+        "heavy = {'faust', 'sqlalchemy', 'confluent_kafka', 'dbt', 'boto3', 'pydantic', 'moto'}\n"
+        "sys.exit(f'imported {heavy & set(sys.modules)}' if heavy & set(sys.modules) else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for name, summary in cli.SUMMARIES.items():
+        assert name in done.stdout
+        assert summary.split()[0] in done.stdout
+
+
+def test_an_unknown_command_is_a_usage_error() -> None:
+    assert CliRunner().invoke(cli.pipeline, ["nonsense"]).exit_code == click.UsageError.exit_code
+
+
+def test_errors_that_speak_to_the_user_have_their_exit_codes() -> None:
+    assert cli.exit_code(LocalError("x", exit_code=5)) == 5
+    assert cli.exit_code(SettingsError("x")) == 78
+    assert cli.exit_code(TopicsError("x")) == 1
+    assert cli.exit_code(KeyError("x")) is None
+
+
+def test_wrong_settings_are_all_named_without_a_traceback(tmp_path: Path) -> None:
+    done = run("topics", cwd=tmp_path, PIPELINE_PARTITIONS="none", PIPELINE_KAFKA_REPLICATION="0")
+    assert done.returncode == 78
+    assert "PIPELINE_PARTITIONS" in done.stderr
+    assert "PIPELINE_KAFKA_REPLICATION" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("PIPELINE_POSTGRES_URL", "postgresql://nobody@127.0.0.1:{}/none"),
+        ("PIPELINE_KINESIS_ENDPOINT", "http://127.0.0.1:{}"),
+        ("PIPELINE_KAFKA_BOOTSTRAP", "127.0.0.1:{}"),
+    ],
+)
+def test_up_says_in_one_line_that_a_given_service_is_down(tmp_path: Path, variable: str, value: str) -> None:
+    done = run("up", cwd=tmp_path, **{variable: value.format(free_port())})
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert variable in done.stderr
+
+
+def test_up_is_refused_outside_dev(tmp_path: Path) -> None:
+    done = run("up", cwd=tmp_path, PIPELINE_ENVIRONMENT="prod", PIPELINE_EMAIL_HASH_SECRET="set")
+    assert done.returncode == 78
+    assert "PIPELINE_ENVIRONMENT=dev" in done.stderr
+
+
+def test_reset_asks_first(tmp_path: Path) -> None:
+    (tmp_path / "home" / "kafka").mkdir(parents=True)
+    assert run("reset", cwd=tmp_path).returncode == 1
+    assert (tmp_path / "home" / "kafka").exists()
+    assert run("reset", "--yes", cwd=tmp_path).returncode == 0
+    assert not (tmp_path / "home").exists()
