@@ -16,8 +16,10 @@ COMMANDS = {
     "produce": "pipeline.commands.produce:produce",
     "reset": "pipeline.commands.reset:reset",
     "sink": "pipeline.commands.sink:sink",
+    "status": "pipeline.commands.status:status",
     "topics": "pipeline.commands.topics:topics",
     "up": "pipeline.commands.up:up",
+    "verify": "pipeline.commands.verify:verify",
 }
 """Where each command is, as module:attribute."""
 
@@ -30,8 +32,10 @@ SUMMARIES = {
     "produce": "Send the events of a synthetic shop to Kinesis.",
     "reset": "Throw away the local platform's state, after asking.",
     "sink": "Run a worker: every topic to its tables in Postgres.",
+    "status": "Show every hop: what waits, rates, ages, dead letters, gold.",
     "topics": "Declare the Kafka topics.",
     "up": "Run the whole pipeline on this machine, until Ctrl-C.",
+    "verify": "Check that nothing was lost, doubled or invented.",
 }
 """A line for each command, so that `pipeline --help` need not import them all."""
 

@@ -1,0 +1,88 @@
+"""`pipeline status`: every hop."""
+
+import json
+from dataclasses import asdict
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.errors import UserError
+from pipeline.settings import load_settings
+from pipeline.status import Status, look, wait_idle
+
+
+@click.command("status")
+@click.option("--json", "as_json", is_flag=True, help="For programs; also gives the endpoints.")
+@click.option("--wait-idle", "wait", is_flag=True, help="Wait until nothing is under way, then show.")
+@click.option(
+    "--timeout", default=600.0, show_default=True, help="With --wait-idle: seconds after which to give up."
+)
+def status(as_json: bool, wait: bool, timeout: float) -> None:
+    """Show every hop: what waits, rates, ages, dead letters, the last gold run.
+
+    With --wait-idle the exit code is 1 if something is still under way when the time is over.
+    """
+    settings = load_settings()
+    in_time = wait_idle(settings, timeout) if wait else True
+    found = look(settings)
+    if as_json:
+        click.echo(json.dumps(asdict(found), default=str, indent=1))
+    else:
+        show(found)
+    if not in_time:
+        raise UserError(f"not idle after {timeout:g} s")
+
+
+def show(found: Status) -> None:
+    """Print the status as tables."""
+    console = Console()
+    console.print(kinesis_table(found), kafka_table(found), ages_table(found))
+    letters = ", ".join(f"{count} {state}" for state, count in found.dead_letters.items()) or "none"
+    console.print(f"dead letters: {letters}", highlight=False)
+    gold = (
+        f"{found.gold.status}, began {found.gold.started_at:%Y-%m-%d %H:%M:%S}"
+        if found.gold
+        else "no run yet"
+    )
+    console.print(f"gold: {gold}", highlight=False)
+    console.print("idle: nothing is under way" if found.idle else "under way", highlight=False)
+
+
+def kinesis_table(found: Status) -> Table:
+    """Give the streams."""
+    table = _table("Kinesis", "stream", "shards", "waiting", "behind")
+    for hop in found.kinesis:
+        table.add_row(
+            hop.stream, str(hop.shards), "yes" if hop.waiting else "no", f"{hop.behind_seconds:.1f} s"
+        )
+    return table
+
+
+def kafka_table(found: Status) -> Table:
+    """Give the topics by group."""
+    table = _table("Kafka", "group", "topic", "lag", "records/s")
+    for hop in found.kafka:
+        table.add_row(hop.group, hop.topic, str(hop.lag), f"{hop.rate:.0f}")
+    return table
+
+
+def ages_table(found: Status) -> Table:
+    """Give the ages of events by hop."""
+    table = _table("Age of events since arrival", "after", "sampled", "p50", "p99", "newest")
+    for age in found.ages:
+        table.add_row(
+            age.hop,
+            str(age.events),
+            f"{age.p50_seconds:.2f} s",
+            f"{age.p99_seconds:.2f} s",
+            f"{age.newest_at:%H:%M:%S}",
+        )
+    return table
+
+
+def _table(title: str, *headings: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    for heading in headings:
+        table.add_column(heading)
+    return table

@@ -1,0 +1,246 @@
+"""How the pipeline is: every hop with what waits before it, how old events get, whether all is through."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from botocore.exceptions import BotoCoreError, ClientError
+
+from pipeline.errors import UserError
+from pipeline.settings import Settings
+from pipeline.workers import PROCESS_GROUP, SINK_GROUP
+from streams.events import STREAMS
+from streams.ingest.backlog import stream_backlog
+from streams.ingest.source import Aws, SourceError
+from streams.lag import TopicLag, topic_lags
+from streams.topics import (
+    CLEAN_EVENTS,
+    CLEAN_LOGS,
+    CLEAN_PRODUCTS,
+    DEAD_LETTERS,
+    SILVER_CUSTOMERS,
+    SILVER_IDENTITIES,
+    SILVER_LATE_EVENTS,
+    SILVER_PRODUCTS,
+    SILVER_SESSIONS,
+    KafkaUnreachableError,
+    raw_topic,
+)
+
+RAW = tuple(raw_topic(stream) for stream in STREAMS)
+PROCESSED = (*RAW, CLEAN_EVENTS, CLEAN_PRODUCTS)
+# In the order of the path, so that a look at one after the other cannot miss what moves on meanwhile:
+# sinks of facts find conflicts, which are dead letters.
+SUNK = (
+    *RAW,
+    CLEAN_EVENTS,
+    CLEAN_PRODUCTS,
+    CLEAN_LOGS,
+    SILVER_CUSTOMERS,
+    SILVER_PRODUCTS,
+    SILVER_SESSIONS,
+    SILVER_IDENTITIES,
+    SILVER_LATE_EVENTS,
+    DEAD_LETTERS,
+)
+
+
+@dataclass(frozen=True)
+class KinesisHop:
+    """A stream: whether records wait to be copied to Kafka, and how far behind its slowest shard is."""
+
+    stream: str
+    shards: int
+    waiting: bool
+    behind_seconds: float
+
+
+@dataclass(frozen=True)
+class KafkaHop:
+    """A topic as one group of workers reads it: records waiting, and records a second that are written."""
+
+    group: str
+    topic: str
+    lag: int
+    rate: float
+
+
+@dataclass(frozen=True)
+class Age:
+    """How old events of the last minutes were when they came out of a hop, in seconds since their arrival."""
+
+    hop: str
+    events: int
+    p50_seconds: float
+    p99_seconds: float
+    newest_at: datetime
+
+
+@dataclass(frozen=True)
+class LastGold:
+    """The last run of dbt."""
+
+    run_id: str
+    status: str
+    started_at: datetime
+    finished_at: datetime | None
+    failures: int | None
+
+
+@dataclass(frozen=True)
+class Status:
+    """All of it. `idle` is true when nothing is under way anywhere."""
+
+    idle: bool
+    endpoints: dict[str, str | None]
+    kinesis: Sequence[KinesisHop]
+    kafka: Sequence[KafkaHop]
+    ages: Sequence[Age]
+    dead_letters: dict[str, int] = field(default_factory=dict)
+    gold: LastGold | None = None
+
+
+def endpoints(settings: Settings) -> dict[str, str | None]:
+    """Give where the parts are; None for AWS itself."""
+    return {
+        "kafka": settings.kafka_bootstrap,
+        "postgres": settings.postgres_url.get_secret_value(),
+        "kinesis": settings.kinesis_endpoint,
+        "dynamodb": settings.dynamodb_endpoint,
+    }
+
+
+def is_idle(settings: Settings) -> bool:
+    """Say whether everything that was put on Kinesis is through, looking along the path.
+
+    Raises:
+        UserError: a part does not answer.
+    """
+    return (
+        not any(hop.waiting for hop in kinesis_hops(settings))
+        and not any(lag.lag for lag in _lags(settings, PROCESS_GROUP, PROCESSED))
+        and not any(lag.lag for lag in _lags(settings, SINK_GROUP, SUNK))
+    )
+
+
+def wait_idle(settings: Settings, timeout_seconds: float, poll_seconds: float = 1.0) -> bool:
+    """Wait until all is through.
+
+    Returns:
+        whether it was, in time.
+
+    Raises:
+        UserError: a part does not answer.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    while not is_idle(settings):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(poll_seconds)
+    return True
+
+
+def look(settings: Settings, sample_seconds: float = 1.0) -> Status:
+    """Look at every hop; rates are measured over the given time.
+
+    Raises:
+        UserError: a part does not answer.
+    """
+    before = {lag.topic: lag.written for lag in _lags(settings, SINK_GROUP, SUNK)}
+    began = time.monotonic()
+    time.sleep(sample_seconds)
+    kinesis = kinesis_hops(settings)
+    groups = {
+        group: _lags(settings, group, t) for group, t in ((PROCESS_GROUP, PROCESSED), (SINK_GROUP, SUNK))
+    }
+    seconds = time.monotonic() - began
+    kafka = [
+        KafkaHop(group, lag.topic, lag.lag, max(0.0, (lag.written - before[lag.topic]) / seconds))
+        for group, lags in groups.items()
+        for lag in lags
+    ]
+    try:
+        with psycopg.connect(settings.postgres_url.get_secret_value(), connect_timeout=5) as connection:
+            ages, letters, gold = _ages(connection), _dead_letters(connection), _last_gold(connection)
+    except psycopg.Error as error:
+        raise UserError(f"Postgres does not answer: {_one_line(error)}") from error
+    return Status(
+        idle=not any(hop.waiting for hop in kinesis) and not any(hop.lag for hop in kafka),
+        endpoints=endpoints(settings),
+        kinesis=kinesis,
+        kafka=kafka,
+        ages=ages,
+        dead_letters=letters,
+        gold=gold,
+    )
+
+
+def kinesis_hops(settings: Settings) -> list[KinesisHop]:
+    """Look at every stream.
+
+    Raises:
+        UserError: Kinesis or DynamoDB does not answer, or a stream is missing.
+    """
+    aws = Aws(settings.aws_region, settings.kinesis_endpoint, settings.dynamodb_endpoint)
+    hops = []
+    try:
+        for stream in STREAMS:
+            shards = stream_backlog(aws, stream, settings.kinesis_application)
+            waiting = any(shard.records_waiting for shard in shards)
+            behind = max((shard.behind_ms for shard in shards), default=0) / 1000
+            hops.append(KinesisHop(stream, len(shards), waiting, behind))
+    except (SourceError, ClientError, BotoCoreError) as error:
+        raise UserError(f"{_one_line(error)}; does `pipeline up` run?") from error
+    return hops
+
+
+def _lags(settings: Settings, group: str, topics: Sequence[str]) -> list[TopicLag]:
+    try:
+        return topic_lags(settings.kafka, group, topics)
+    except KafkaUnreachableError as error:
+        raise UserError(f"{error}; does `pipeline up` run?") from error
+
+
+def _ages(connection: psycopg.Connection[Any]) -> list[Age]:
+    rows = connection.execute(
+        """
+        SELECT
+            hop,
+            count(*),
+            percentile_cont(0.5) WITHIN GROUP (ORDER BY age_seconds),
+            percentile_cont(0.99) WITHIN GROUP (ORDER BY age_seconds),
+            max(at)
+        FROM ops.ops_hops
+        WHERE at > (SELECT max(at) FROM ops.ops_hops) - interval '5 minutes'
+        GROUP BY hop
+        ORDER BY array_position(ARRAY['ingest', 'bronze', 'clean', 'silver'], hop)
+        """
+    ).fetchall()
+    return [Age(*row) for row in rows]
+
+
+def _dead_letters(connection: psycopg.Connection[Any]) -> dict[str, int]:
+    return dict(
+        connection.execute(
+            "SELECT status, count(*) FROM silver.dead_letters GROUP BY status ORDER BY status"
+        ).fetchall()
+    )
+
+
+def _last_gold(connection: psycopg.Connection[Any]) -> LastGold | None:
+    row = connection.execute(
+        """
+        SELECT run_id, status, started_at, finished_at, failures
+        FROM ops.ops_dbt_runs
+        ORDER BY started_at DESC
+        LIMIT 1
+        """
+    ).fetchone()
+    return LastGold(*row) if row else None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

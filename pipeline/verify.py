@@ -1,0 +1,110 @@
+"""Conservation over the whole path, gold included."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg.rows import class_row
+
+from pipeline.errors import UserError
+from sinks.conservation import Agreement, StreamDay, agreements, stream_days
+
+# Of what the last run of gold had copied. A repeated order id counts once in gold; the others are listed there.
+_GOLD_AGREEMENTS = """
+    WITH seen AS (
+        SELECT * FROM staging.stg_transactions
+    ),
+
+    repeats AS (
+        SELECT coalesce(sum(amount_base), 0) AS revenue, count(*) AS purchases
+        FROM (
+            SELECT
+                amount_base,
+                row_number() OVER (PARTITION BY order_id ORDER BY occurred_at, event_id) AS number
+            FROM seen
+            WHERE transaction_type = 'purchase'
+        ) AS purchases
+        WHERE number > 1
+    ),
+
+    facts AS (
+        SELECT
+            count(*) FILTER (WHERE transaction_type = 'purchase') AS purchases,
+            coalesce(sum(amount_base) FILTER (WHERE transaction_type = 'purchase'), 0)
+            - coalesce(sum(amount_base) FILTER (WHERE transaction_type = 'refund'), 0) AS revenue
+        FROM seen
+    ),
+
+    business AS (
+        SELECT coalesce(sum(orders), 0) AS purchases, coalesce(sum(revenue), 0) AS revenue
+        FROM gold.gold_business_metrics
+        WHERE grain = 'day'
+    ),
+
+    customers AS (
+        SELECT coalesce(sum(orders), 0) AS purchases, coalesce(sum(revenue), 0) AS revenue
+        FROM gold.gold_customer_analytics
+    ),
+
+    attributed AS (
+        SELECT coalesce(sum(revenue), 0) AS revenue FROM gold.gold_revenue_attribution WHERE model = 'linear'
+    )
+
+    SELECT
+        pairs.what,
+        'facts' AS one,
+        pairs.of_one,
+        pairs.other,
+        pairs.of_other
+    FROM facts, repeats, business, customers, attributed, LATERAL (
+        VALUES
+        ('orders', facts.purchases - repeats.purchases, 'gold_business_metrics', business.purchases),
+        ('orders', facts.purchases - repeats.purchases, 'gold_customer_analytics', customers.purchases),
+        ('revenue', facts.revenue - repeats.revenue, 'gold_business_metrics', business.revenue),
+        ('revenue', facts.revenue - repeats.revenue, 'gold_customer_analytics', customers.revenue),
+        ('revenue', facts.revenue - repeats.revenue, 'gold_revenue_attribution', attributed.revenue)
+    ) AS pairs (what, of_one, other, of_other)
+"""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found. `gold_is_built` is false when no run of gold has succeeded: it is not compared then."""
+
+    days: list[StreamDay]
+    agreements: list[Agreement]
+    gold_is_built: bool
+
+    @property
+    def is_conserved(self) -> bool:
+        """Whether nothing was lost, doubled or invented, and all figures agree."""
+        return all(day.is_conserved for day in self.days) and all(pair.holds for pair in self.agreements)
+
+
+def check_conservation(url: str) -> Report:
+    """Compare what arrived with what is in every layer; exact when nothing is under way.
+
+    Raises:
+        UserError: the database does not answer or has no tables.
+    """
+    try:
+        with psycopg.connect(url, connect_timeout=10) as connection:
+            # One snapshot for all questions.
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            built = _gold_is_built(connection)
+            pairs = agreements(connection) + (_gold_agreements(connection) if built else [])
+            return Report(stream_days(connection), pairs, built)
+    except psycopg.errors.UndefinedTable as error:
+        raise UserError("the database has no tables yet: run `pipeline migrate` or `pipeline up`") from error
+    except psycopg.Error as error:
+        raise UserError(f"Postgres does not answer: {' '.join(str(error).split())}") from error
+
+
+def _gold_is_built(connection: psycopg.Connection[Any]) -> bool:
+    row = connection.execute("SELECT to_regclass('gold.gold_business_metrics') IS NOT NULL").fetchone()
+    return bool(row and row[0])
+
+
+def _gold_agreements(connection: psycopg.Connection[Any]) -> list[Agreement]:
+    with connection.cursor(row_factory=class_row(Agreement)) as cursor:
+        return cursor.execute(_GOLD_AGREEMENTS).fetchall()
