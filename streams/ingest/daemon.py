@@ -11,10 +11,12 @@ from streams.events import Stream
 from streams.ingest.source import Aws, SourceError
 
 MAIN_CLASS: Final = "software.amazon.kinesis.multilang.MultiLangDaemon"
+PROPERTIES_FILE: Final = "kcl.properties"
+LOGBACK_FILE: Final = "logback.xml"
 PROCESSOR_SCRIPT: Final = "processor"
 FAILED: Final = "failed"
 """The file that says that a child has failed."""
-STOP_SECONDS: Final = 20
+STOP_SECONDS: Final = 15
 
 # The daemon repeats each line of its children as an error; the line itself is printed too.
 LOGBACK: Final = """\
@@ -105,8 +107,8 @@ def _quoted(word: str) -> str:
     return "'" + word.replace("'", "'\\''") + "'"
 
 
-def command(java: str, jars: Path, folder: Path, *, heap_megabytes: int) -> list[str]:
-    """Give the command that runs the daemon with the files in `folder`; it starts fast and stays small."""
+def command(java: str, jars: Path, *, heap_megabytes: int) -> list[str]:
+    """Give the command that runs the daemon in the folder of its files; it starts fast and stays small."""
     return [
         java,
         f"-Xmx{heap_megabytes}m",
@@ -119,9 +121,9 @@ def command(java: str, jars: Path, folder: Path, *, heap_megabytes: int) -> list
         f"{jars}/*",
         MAIN_CLASS,
         "--properties-file",
-        str(folder / "kcl.properties"),
+        PROPERTIES_FILE,
         "--log-configuration",
-        str(folder / "logback.xml"),
+        LOGBACK_FILE,
     ]
 
 

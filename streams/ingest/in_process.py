@@ -5,6 +5,7 @@ come before their children, every call of a processor's life is made. It is one 
 shards with others. A second one, or Amazon's daemon, takes them over, and this one finds its leases lost.
 """
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 
@@ -17,12 +18,14 @@ from streams.ingest.leases import LeaseTable
 from streams.ingest.processor import ShardProcessor
 from streams.ingest.source import (
     Aws,
-    MissingStreamError,
     SourceError,
     UnreachableError,
+    may_be_same,
     wait_for_epoch,
 )
 from streams.ingest.stream_reader import StreamReader
+
+log = logging.getLogger(__name__)
 
 
 class StreamReplacedError(Exception):
@@ -61,7 +64,9 @@ def run_in_process(
     idle_seconds = 0.1 if aws.is_emulated else 1.0
     readers = []
     for stream in streams:
-        epoch = wait_for_epoch(kinesis, stream, start_seconds if aws.is_emulated else 0)
+        epoch = wait_for_epoch(kinesis, stream, start_seconds if aws.is_emulated else 0, should_stop)
+        if epoch is None:
+            return
         application = Application(application_prefix, stream, epoch, worker_id)
         leases = LeaseTable(dynamodb, application.name)
         leases.ensure()
@@ -98,31 +103,32 @@ def _poll_until_stopped(
         now = time.monotonic()
         if now >= next_check:
             for reader in readers:
-                _check_stream(reader)
+                _check_stream(reader, aws)
                 reader.start_shards()
             next_check = now + check_every
         forwarded = 0
         for reader in readers:
             # An emulator takes iterators of its former life; to ask it costs little.
-            check = _checker(reader) if aws.is_emulated else _nothing
+            check = _checker(reader, aws) if aws.is_emulated else _nothing
             forwarded += reader.poll(now, check)
         if not forwarded:
             time.sleep(idle_seconds / 2)
 
 
-def _checker(reader: StreamReader) -> Callable[[], None]:
-    return lambda: _check_stream(reader)
+def _checker(reader: StreamReader, aws: Aws) -> Callable[[], None]:
+    return lambda: _check_stream(reader, aws)
 
 
 def _nothing() -> None:
     return
 
 
-def _check_stream(reader: StreamReader) -> None:
+def _check_stream(reader: StreamReader, aws: Aws) -> None:
     try:
         same = reader.is_same_stream()
-    except MissingStreamError:
-        same = False
+    except SourceError as error:
+        log.warning("%s", error)
+        same = may_be_same(error, aws)
     if not same:
         raise StreamReplacedError(
             f"the stream {reader.stream} was made again: start over with its new records"

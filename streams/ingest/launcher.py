@@ -26,10 +26,9 @@ from streams.ingest.leases import LeaseTable
 from streams.ingest.shards import list_shards, oldest_shards
 from streams.ingest.source import (
     Aws,
-    MissingStreamError,
     SourceError,
-    UnreachableError,
     epoch_of,
+    may_be_same,
     wait_for_epoch,
 )
 from streams.kafka import KafkaConfig
@@ -83,7 +82,10 @@ def run_daemon(launch: Launch) -> int:
     stop = StopSignal()
     java, jars = daemon.find_java(), daemon.find_jars()
     kinesis = launch.aws.client("kinesis")
-    epoch = wait_for_epoch(kinesis, launch.stream, launch.start_seconds if launch.aws.is_emulated else 0)
+    start_seconds = launch.start_seconds if launch.aws.is_emulated else 0
+    epoch = wait_for_epoch(kinesis, launch.stream, start_seconds, lambda: stop.is_set)
+    if epoch is None:
+        return 0
     with worker_slot(launch.folder) as slot:
         application = daemon.Application(
             launch.application_prefix, launch.stream, epoch, worker_id(launch.folder, slot)
@@ -92,8 +94,9 @@ def run_daemon(launch: Launch) -> int:
         _write_files(folder, launch, application)
         if launch.aws.is_emulated:
             prepare_leases(kinesis, launch.aws.client("dynamodb"), application)
+        watching = launch.aws.client("kinesis", patient=False)
         process = subprocess.Popen(  # noqa: S603  (our own command)
-            daemon.command(java, jars, folder, heap_megabytes=launch.heap_megabytes),
+            daemon.command(java, jars, heap_megabytes=launch.heap_megabytes),
             cwd=folder,
             env=daemon.environment(launch.environment, launch.aws),
             start_new_session=True,  # Ctrl-C is for us: we end it in good order
@@ -104,7 +107,7 @@ def run_daemon(launch: Launch) -> int:
                 process,
                 stop,
                 folder / daemon.FAILED,
-                lambda: epoch_of(kinesis, launch.stream) == epoch,
+                lambda: epoch_of(watching, launch.stream) == epoch,
                 launch.aws,
             )
         finally:
@@ -166,8 +169,8 @@ def _write_files(folder: Path, launch: Launch, application: daemon.Application) 
     path.touch(mode=0o600)
     path.write_bytes(msgspec.json.encode(config))
     (folder / daemon.FAILED).unlink(missing_ok=True)
-    (folder / "kcl.properties").write_text(daemon.properties(application, launch.aws))
-    (folder / "logback.xml").write_text(daemon.LOGBACK)
+    (folder / daemon.PROPERTIES_FILE).write_text(daemon.properties(application, launch.aws))
+    (folder / daemon.LOGBACK_FILE).write_text(daemon.LOGBACK)
     (folder / daemon.PROCESSOR_SCRIPT).write_text(daemon.processor_script(sys.executable, path))
 
 
@@ -191,10 +194,9 @@ def _watch(
         if time.monotonic() >= next_check:
             try:
                 same = is_same_stream()
-            except (MissingStreamError, UnreachableError) as error:
-                # An emulator that is gone comes back with another stream under the same name.
-                same = not aws.is_emulated
+            except SourceError as error:
                 log.warning("%s", error)
+                same = may_be_same(error, aws)
             if not same:
                 log.error("the stream was made again: starting over with its new records")
                 process.kill()
@@ -206,7 +208,7 @@ def _watch(
 def _end(process: "subprocess.Popen[bytes]") -> None:
     process.terminate()
     try:
-        process.wait(daemon.STOP_SECONDS + 5)
+        process.wait(daemon.STOP_SECONDS + 3)
     except subprocess.TimeoutExpired:
         log.warning("the daemon did not stop in time: what it had not checkpointed comes again")
         process.kill()

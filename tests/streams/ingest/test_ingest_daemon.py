@@ -6,7 +6,15 @@ import pytest
 
 from streams.ingest.daemon import Application, environment, find_jars, processor_script, properties
 from streams.ingest.launcher import worker_id, worker_slot
-from streams.ingest.source import Aws, SourceError, check_record_size
+from streams.ingest.source import (
+    Aws,
+    MissingStreamError,
+    SlowError,
+    SourceError,
+    UnreachableError,
+    check_record_size,
+    may_be_same,
+)
 
 EMULATED = Aws("us-east-1", "http://127.0.0.1:4567", "http://127.0.0.1:4568")
 REAL = Aws("eu-west-1")
@@ -71,6 +79,22 @@ def test_workers_have_names_of_their_own_that_come_back(tmp_path: Path) -> None:
     with worker_slot(tmp_path) as again:
         assert again == 1
     assert worker_id(tmp_path, 1) != worker_id(tmp_path / "other", 1)
+
+
+@pytest.mark.parametrize(
+    ("error", "aws", "may_be"),
+    [
+        (UnreachableError(), EMULATED, False),  # it forgets all when it stops
+        (SlowError(), EMULATED, True),
+        (UnreachableError(), REAL, True),
+        (SourceError(), REAL, True),
+        (MissingStreamError(), REAL, False),
+    ],
+)
+def test_only_an_emulator_out_of_reach_counts_as_another_stream(
+    error: SourceError, aws: Aws, may_be: bool
+) -> None:
+    assert may_be_same(error, aws) is may_be
 
 
 def test_a_stream_whose_records_may_not_fit_kafka_is_refused() -> None:
