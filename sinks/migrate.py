@@ -10,7 +10,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, make_url, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool
 
 from sinks.schema import SCHEMAS, live_sessions_view, metadata
@@ -38,7 +38,8 @@ def upgrade(url: str, *, session_gap_seconds: int = DEFAULT_GAP_SECONDS) -> list
         the ids of the revisions that were applied, oldest first.
 
     Raises:
-        MigrationError: the database cannot be reached, or is at a revision this version does not know.
+        MigrationError: the database cannot be reached or refuses, or is at a revision this version does not
+            know.
     """
     with _connect(url) as connection:
         # Waits for another process that is migrating; released with the connection.
@@ -115,11 +116,21 @@ def _missing(connection: Connection) -> list[str]:
 
 @contextmanager
 def _connect(url: str) -> Iterator[Connection]:
-    engine = create_engine(make_url(url).set(drivername="postgresql+psycopg"), poolclass=NullPool)
+    engine = create_engine(
+        make_url(url).set(drivername="postgresql+psycopg"),
+        poolclass=NullPool,
+        connect_args={"connect_timeout": 10},
+    )
     try:
         connection = engine.connect()
     except OperationalError as error:
-        reason = " ".join(str(error.orig).split())
-        raise MigrationError(f"Postgres cannot be reached ({reason}); is it running?") from error
-    with connection:
-        yield connection
+        raise MigrationError(f"Postgres cannot be reached ({_one_line(error)}); is it running?") from error
+    try:
+        with connection:
+            yield connection
+    except DBAPIError as error:
+        raise MigrationError(f"Postgres refuses: {_one_line(error)}") from error
+
+
+def _one_line(error: DBAPIError) -> str:
+    return " ".join(str(error.orig).split())

@@ -1,7 +1,11 @@
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
 import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy import make_url
 
 from sinks import migrate
 from sinks.schema import metadata
@@ -57,6 +61,25 @@ def test_a_revision_of_a_newer_version_is_refused_in_one_line(empty_url: str) ->
                 migrate.check(empty_url)
         finally:
             connection.execute("UPDATE ops.alembic_version SET version_num = '0001'")
+
+
+def test_many_may_migrate_at_once(empty_url: str) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        applied = list(pool.map(migrate.upgrade, [empty_url] * 4))
+    assert sorted(applied) == [[], [], [], ["0001"]]
+
+
+def test_a_user_without_the_right_is_told_in_one_line(empty_url: str, server_url: str) -> None:
+    role = f"reader_{uuid.uuid4().hex[:8]}"
+    with psycopg.connect(server_url, autocommit=True) as admin:
+        admin.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{role}'".encode())
+        try:
+            url = make_url(empty_url).set(username=role, password=role)
+            with pytest.raises(migrate.MigrationError, match="permission denied") as raised:
+                migrate.upgrade(url.render_as_string(hide_password=False))
+            assert "\n" not in str(raised.value)
+        finally:
+            admin.execute(f"DROP ROLE {role}".encode())
 
 
 def test_a_server_that_is_down_is_told_in_one_line() -> None:
