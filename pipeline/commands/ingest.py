@@ -55,7 +55,9 @@ def run(streams: tuple[Stream, ...], *, in_process: bool) -> int:
 
 def aws_of(settings: Settings) -> Aws:
     """Give where Kinesis and DynamoDB are."""
-    return Aws(settings.aws_region, settings.kinesis_endpoint, settings.dynamodb_endpoint)
+    # An emulator serves both; leases of an emulated stream must never reach AWS.
+    dynamodb = settings.dynamodb_endpoint or settings.kinesis_endpoint
+    return Aws(settings.aws_region, settings.kinesis_endpoint, dynamodb)
 
 
 def launch_of(settings: Settings, stream: Stream, environment: dict[str, str]) -> Launch:

@@ -198,7 +198,7 @@ def _watch(
                 log.warning("%s", error)
                 same = may_be_same(error, aws)
             if not same:
-                log.error("the stream was made again: starting over with its new records")
+                log.error("the stream is gone or was made again: starting over with its new records")
                 process.kill()
                 return RESTART_WANTED
             next_check = time.monotonic() + check_every
