@@ -8,6 +8,7 @@ import click
 from pipeline.errors import CONFIGURATION, UserError
 
 COMMANDS = {
+    "demo": "pipeline.commands.demo:demo",
     "gold": "pipeline.commands.gold:gold",
     "ingest": "pipeline.commands.ingest:ingest",
     "load": "pipeline.commands.load:load",
@@ -24,6 +25,7 @@ COMMANDS = {
 """Where each command is, as module:attribute."""
 
 SUMMARIES = {
+    "demo": "Run the whole path once on synthetic events, and check it.",
     "gold": "Build the gold tables, once or on an interval.",
     "ingest": "Copy a Kinesis stream to Kafka.",
     "load": "Send your own events, JSON lines, to Kinesis.",

@@ -9,7 +9,7 @@ from psycopg.rows import class_row
 from pipeline.errors import UserError
 from sinks.conservation import Agreement, StreamDay, agreements, stream_days
 
-# Of what the last run of gold had copied. A repeated order id counts once in gold; the others are listed there.
+# Of what the last run of gold had copied. A repeated order id counts once in gold.
 _GOLD_AGREEMENTS = """
     WITH seen AS (
         SELECT * FROM staging.stg_transactions

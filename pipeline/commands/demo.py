@@ -1,0 +1,165 @@
+"""`pipeline demo`: a bounded run of the whole path, with a summary."""
+
+import random
+import time
+
+import click
+import psycopg
+from psycopg import sql
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.commands.sending import progress_bar
+from pipeline.commands.up import start_pipeline
+from pipeline.commands.verify import show as show_report
+from pipeline.demo import DemoResult, run_demo
+from pipeline.errors import UserError
+from pipeline.local.platform import LocalPlatform
+from pipeline.local.programs import default_workers
+from pipeline.local.signals import stop_by_signals
+from pipeline.settings import load_settings
+from producer.run import ProduceConfig, now
+
+GOLD_WORKER = "gold"
+HEAD_ROWS = 3
+HEAD_COLUMNS = 7
+LAYERS = {
+    "bronze": "bronze_%",
+    "silver": "%",
+    "gold": "gold_%",
+}
+
+
+@click.command("demo")
+@click.option("--count", default=20_000, show_default=True, help="Records to send, flaws included.")
+@click.option("--days", default=180.0, show_default=True, help="Length of the history.")
+@click.option("--seed", type=int, help="The same seed makes the same shop.  [random]")
+def demo(count: int, days: float, seed: int | None) -> None:
+    """Run the whole path once, on synthetic events: start, send, wait, build gold, check, stop.
+
+    Among the events are duplicates, late and broken ones. Exit code 0 only if nothing was lost or doubled.
+    """
+    settings = load_settings()
+    config = ProduceConfig(
+        seed=random.randrange(10**6) if seed is None else seed,  # noqa: S311  (a shop, no secret)
+        end=now(),
+        count=count,
+        days=days,
+        late=0.02,
+        duplicates=0.01,
+        broken=0.005,
+    )
+    # Gold is built when all is through, so no worker builds it meanwhile.
+    workers = [
+        w for w in default_workers(gold_every_seconds=settings.gold_every_seconds) if w.name != GOLD_WORKER
+    ]
+    console = Console()
+    platform = LocalPlatform(settings, workers, say=lambda line: console.print(line, highlight=False))
+    began = time.monotonic()
+    with stop_by_signals():
+        try:
+            platform.start()
+            start_pipeline(platform)
+            started = time.monotonic() - began
+            with progress_bar("sending", count) as progress:
+                result = run_demo(platform, config, say=platform.say, progress=progress)
+            result.seconds = {"starting": started, **result.seconds}
+            show(result, platform, console)
+        except KeyboardInterrupt:
+            raise UserError("interrupted", exit_code=130) from None
+        finally:
+            platform.stop()
+    if result.failures:
+        raise UserError("the demo failed: " + "; ".join(result.failures))
+    console.print(f"all right, in {time.monotonic() - began:.0f} s", highlight=False)
+
+
+def show(result: DemoResult, platform: LocalPlatform, console: Console) -> None:
+    """Print the summary."""
+    with psycopg.connect(platform.postgres_url) as connection:
+        console.print(layers_table(connection))
+        if result.report:
+            show_report(result.report, console)
+        console.print(letters_table(connection))
+        for table in gold_heads(connection):
+            console.print(table)
+    sent, checked = result.sent.totals, result.reconciliation
+    phases = ", ".join(f"{phase} {seconds:.0f} s" for phase, seconds in result.seconds.items())
+    console.print(f"time: {phases}", highlight=False)
+    seconds = result.seconds.get("producing", 0) + result.seconds.get("processing", 0)
+    rate = sent.records / seconds
+    console.print(
+        f"rate: {sent.records} records, Kinesis to silver in {seconds:.1f} s, {rate:.0f}/s", highlight=False
+    )
+    if checked:
+        console.print(
+            f"ledger: {checked.facts - checked.missing_facts} of {checked.facts} events are in silver, "
+            f"{checked.broken - checked.wrong_letters} of {checked.broken} broken records are dead letters "
+            f"with the reason expected",
+            highlight=False,
+        )
+    console.print(
+        f"where to look: `pipeline up --no-produce` starts it again with this data; "
+        f"ledger {result.ledger}; logs {platform.logs}",
+        highlight=False,
+    )
+
+
+def layers_table(connection: psycopg.Connection[tuple[object, ...]]) -> Table:
+    """Give the number of rows of each table."""
+    table = Table(title="Rows by layer", title_justify="left")
+    for heading in ("layer", "table", "rows"):
+        table.add_column(heading)
+    for layer, pattern in LAYERS.items():
+        for name in _tables(connection, layer, pattern):
+            row = connection.execute(
+                sql.SQL("SELECT count(*) FROM {}.{}").format(sql.Identifier(layer), sql.Identifier(name))
+            ).fetchone()
+            table.add_row(layer, name, str(row[0] if row else ""))
+    return table
+
+
+def letters_table(connection: psycopg.Connection[tuple[object, ...]]) -> Table:
+    """Give the dead letters by reason."""
+    reasons = Counter(
+        dict(
+            connection.execute("SELECT reason, count(*) FROM silver.dead_letters GROUP BY reason").fetchall()
+        )  # type: ignore[arg-type]  # rows of two
+    )
+    table = Table(title="Dead letters", title_justify="left")
+    table.add_column("reason")
+    table.add_column("records")
+    for reason, count in reasons:
+        table.add_row(str(reason), str(count))
+    return table
+
+
+def gold_heads(connection: psycopg.Connection[tuple[object, ...]]) -> list[Table]:
+    """Give the first rows and columns of each gold table."""
+    tables = []
+    for name in _tables(connection, "gold", "gold_%"):
+        cursor = connection.execute(
+            sql.SQL("SELECT * FROM gold.{} LIMIT {}").format(sql.Identifier(name), sql.Literal(HEAD_ROWS))
+        )
+        columns = [column.name for column in cursor.description or ()][:HEAD_COLUMNS]
+        table = Table(title=f"gold.{name}", title_justify="left")
+        for column in columns:
+            table.add_column(column)
+        for row in cursor.fetchall():
+            table.add_row(*("" if value is None else str(value) for value in row[: len(columns)]))
+        tables.append(table)
+    return tables
+
+
+def _tables(connection: psycopg.Connection[tuple[object, ...]], layer: str, pattern: str) -> list[str]:
+    """Give a schema's tables, partitioned ones as one."""
+    rows = connection.execute(
+        """
+        SELECT relname FROM pg_class
+        WHERE relnamespace = to_regnamespace(%s) AND relkind IN ('r', 'p') AND NOT relispartition
+            AND relname LIKE %s
+        ORDER BY relname
+        """,
+        (layer, pattern),
+    ).fetchall()
+    return [str(row[0]) for row in rows]
