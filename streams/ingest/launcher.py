@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+from botocore.exceptions import BotoCoreError, ClientError
 from filelock import FileLock, Timeout
 
 from streams.events import Stream
@@ -27,6 +28,7 @@ from streams.ingest.shards import list_shards, oldest_shards
 from streams.ingest.source import (
     Aws,
     SourceError,
+    UnreachableError,
     epoch_of,
     may_be_same,
     wait_for_epoch,
@@ -91,7 +93,10 @@ def run_daemon(launch: Launch) -> int:
             launch.application_prefix, launch.stream, epoch, worker_id(launch.folder, slot)
         )
         folder = launch.folder / str(slot)
-        _write_files(folder, launch, application)
+        try:
+            _write_files(folder, launch, application)
+        except OSError as error:
+            raise SourceError(f"the daemon's files cannot be written: {error}") from None
         if launch.aws.is_emulated:
             prepare_leases(kinesis, launch.aws.client("dynamodb"), application)
         watching = launch.aws.client("kinesis", patient=False)
@@ -130,14 +135,20 @@ def prepare_leases(kinesis: Any, dynamodb: Any, application: daemon.Application)
     """Make the leases of an emulated stream and take those that nobody holds, before the daemon starts.
 
     Must be called by the only process that goes by this worker id.
+
+    Raises:
+        UnreachableError: DynamoDB or Kinesis does not answer or refuses.
     """
     leases = LeaseTable(dynamodb, application.name)
-    leases.ensure()
-    for shard in oldest_shards(list_shards(kinesis, application.stream)):
-        leases.add(shard, application.worker_id)
-    for shard_id in leases.checkpoints():
-        leases.take(shard_id, application.worker_id, even_from_others=False)
-    leases.give_up_leadership(application.worker_id)
+    try:
+        leases.ensure()
+        for shard in oldest_shards(list_shards(kinesis, application.stream)):
+            leases.add(shard, application.worker_id)
+        for shard_id in leases.checkpoints():
+            leases.take(shard_id, application.worker_id, even_from_others=False)
+        leases.give_up_leadership(application.worker_id)
+    except (BotoCoreError, ClientError) as error:
+        raise UnreachableError(f"the leases of {application.stream} cannot be prepared: {error}") from None
 
 
 @contextmanager
@@ -146,13 +157,15 @@ def worker_slot(folder: Path) -> Iterator[int]:
     folder.mkdir(parents=True, exist_ok=True)
     for slot in range(1, LARGEST_SLOT + 1):
         lock = FileLock(folder / f"{slot}.lock", timeout=0)
-        with contextlib.suppress(Timeout):
+        try:
             lock.acquire()
-            try:
-                yield slot
-            finally:
-                lock.release()
-            return
+        except Timeout:
+            continue
+        try:
+            yield slot
+        finally:
+            lock.release()
+        return
     raise SourceError(f"{LARGEST_SLOT} workers of this stream run here already")
 
 
