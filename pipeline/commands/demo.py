@@ -121,10 +121,8 @@ def layers_table(connection: psycopg.Connection[tuple[object, ...]]) -> Table:
 
 def letters_table(connection: psycopg.Connection[tuple[object, ...]]) -> Table:
     """Give the dead letters by reason."""
-    reasons = Counter(
-        dict(
-            connection.execute("SELECT reason, count(*) FROM silver.dead_letters GROUP BY reason").fetchall()
-        )  # type: ignore[arg-type]  # rows of two
+    reasons = connection.execute(
+        "SELECT reason, count(*) FROM silver.dead_letters GROUP BY reason ORDER BY count(*) DESC, reason"
     )
     table = Table(title="Dead letters", title_justify="left")
     table.add_column("reason")
