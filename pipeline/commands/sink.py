@@ -1,6 +1,7 @@
 """`pipeline sink`: a worker that writes to Postgres."""
 
 import sys
+import threading
 
 import click
 
@@ -36,4 +37,6 @@ def make_app(settings: Settings) -> BatchApp:
         raise UserError(str(error), exit_code=TRY_AGAIN) from error
     if behind:
         raise UserError(behind, exit_code=CONFIGURATION)
-    return create_app(engine_config(settings, SINK_GROUP), sinks=make_sinks(open_database(url)))
+    stopping = threading.Event()
+    sinks = make_sinks(open_database(url, stop=stopping))
+    return create_app(engine_config(settings, SINK_GROUP), sinks=sinks, on_stopping=stopping.set)

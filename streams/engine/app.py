@@ -74,7 +74,7 @@ def changelog_topics(app_id: str, stages: Sequence[Stage]) -> list[Topic]:
 class BatchApp(faust.App):
     """The app; made by `create_app`."""
 
-    def __init__(self, config: EngineConfig) -> None:
+    def __init__(self, config: EngineConfig, on_stopping: Callable[[], None] = lambda: None) -> None:
         super().__init__(
             config.app_id,
             broker=[f"kafka://{host}" for host in config.kafka.bootstrap.split(",")],
@@ -99,6 +99,7 @@ class BatchApp(faust.App):
         )
         self.transport = BatchTransport(self.conf.broker_consumer, self)
         self.engine = config
+        self._on_stopping = on_stopping
         self.runners: list[Runner] = []
         self._agents_of_topic: Counter[str] = Counter()
 
@@ -159,6 +160,7 @@ class BatchApp(faust.App):
         loop = asyncio.get_running_loop()
         loop.call_later(STOP_DEADLINE_SECONDS, crash, "the worker did not stop in time")
         self.consumer.stop_flow()
+        self._on_stopping()
         await asyncio.gather(*(runner.finish(STOP_DEADLINE_SECONDS / 2) for runner in self.runners))
         await self.consumer.commit()
         await super().on_stop()
@@ -182,8 +184,20 @@ def _credentials(kafka: KafkaConfig) -> Any:
     )
 
 
-def create_app(config: EngineConfig, *, stages: Sequence[Stage] = (), sinks: Sequence[Sink] = ()) -> BatchApp:
+def create_app(
+    config: EngineConfig,
+    *,
+    stages: Sequence[Stage] = (),
+    sinks: Sequence[Sink] = (),
+    on_stopping: Callable[[], None] = lambda: None,
+) -> BatchApp:
     """Make the app that runs stages and sinks.
+
+    Args:
+        config: of the worker.
+        stages: pure steps.
+        sinks: steps that write elsewhere.
+        on_stopping: called once when the worker is to stop, so that a sink need not wait any longer.
 
     Raises:
         TopicsError: a topic is missing or has another number of partitions.
@@ -192,7 +206,7 @@ def create_app(config: EngineConfig, *, stages: Sequence[Stage] = (), sinks: Seq
     topics = [*(stage.topic for stage in stages), *(sink.topic for sink in sinks)]
     wanted = dict.fromkeys([*topics, *(t.name for t in changelog_topics(config.app_id, stages))])
     check_topics(partition_counts(AdminClient(config.kafka.librdkafka())), wanted, config.partitions)
-    app = BatchApp(config)
+    app = BatchApp(config, on_stopping)
     # Below the session time-out: who has lost its partitions no longer writes.
     outputs = Outputs(config.kafka, config.session_timeout_seconds * 0.9)
 

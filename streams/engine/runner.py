@@ -94,8 +94,11 @@ class Runner:
             try:
                 await self.work(batch)
             except Exception as error:  # noqa: BLE001  (crash-only: whatever it is, the batch comes again)
-                crash(f"{self.name}: {batch.topic}[{partition}] from offset {batch.start} failed", error)
-            self._done(batch)
+                if self._taking:
+                    crash(f"{self.name}: {batch.topic}[{partition}] from offset {batch.start} failed", error)
+                log.warning("%s: a batch was left for later on stopping: %s", self.name, error)
+            else:
+                self._done(batch)
             self._in_work.discard(partition)
             if not self._in_work:
                 self._idle.set()
