@@ -37,7 +37,8 @@ class Runner:
         self._in_work: set[int] = set()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._taking = True
+        self._taking = asyncio.Event()
+        self._taking.set()
 
     @property
     def busy(self) -> bool:
@@ -57,7 +58,7 @@ class Runner:
 
         A batch that does not finish in time ends the process: its partition may already be someone else's.
         """
-        self._taking = False
+        self._taking.clear()
         try:
             await asyncio.wait_for(self._idle.wait(), deadline_seconds)
         except TimeoutError:
@@ -70,7 +71,7 @@ class Runner:
 
     async def assigned(self, partitions: set[int]) -> None:
         """Begin with an assignment of partitions; called after `finish`, before the first batch."""
-        self._taking = True
+        self._taking.set()
         await self.prepare(partitions)
 
     async def prepare(self, partitions: set[int]) -> None:
@@ -87,14 +88,14 @@ class Runner:
         queue = self._queues[partition]
         while True:
             batch = await queue.get()
-            if not self._taking:
+            if not self._taking.is_set():
                 continue
             self._in_work.add(partition)
             self._idle.clear()
             try:
                 await self.work(batch)
             except Exception as error:  # noqa: BLE001  (crash-only: whatever it is, the batch comes again)
-                if self._taking:
+                if self._taking.is_set():
                     crash(f"{self.name}: {batch.topic}[{partition}] from offset {batch.start} failed", error)
                 log.warning("%s: a batch was left for later on stopping: %s", self.name, error)
             else:
