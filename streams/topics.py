@@ -7,6 +7,8 @@ from typing import Final
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its own exports lack them
     AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
     ConfigResource,
     NewTopic,
     ResourceType,
@@ -149,9 +151,17 @@ def declare_topics(
 
 def _set_configuration(admin: AdminClient, topics: list[Topic]) -> None:
     resources = [
-        ConfigResource(ResourceType.TOPIC, topic.name, set_config=topic.config()) for topic in topics
+        ConfigResource(
+            ResourceType.TOPIC,
+            topic.name,
+            incremental_configs=[
+                ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+                for name, value in topic.config().items()
+            ],
+        )
+        for topic in topics
     ]
-    futures = admin.alter_configs(resources) if resources else {}
+    futures = admin.incremental_alter_configs(resources) if resources else {}
     for resource, future in futures.items():
         try:
             future.result()
