@@ -95,7 +95,9 @@ def server_properties(data: Path, *, port: int, controller_port: int) -> Mapping
         "num.io.threads": 4,
         "num.recovery.threads.per.data.dir": 2,
         "log.cleaner.dedupe.buffer.size": 32 * 1024 * 1024,
-        "controlled.shutdown.enable": "false",
+        # A killed broker comes back as a new one, and waits until the old one's session has ended.
+        "broker.session.timeout.ms": 3000,
+        "broker.heartbeat.interval.ms": 500,
     }
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import psutil
 MARK = "PIPELINE_SUPERVISED_HOME"
 TERM_SECONDS = 15.0
 KILL_SECONDS = 5.0
+POLL_SECONDS = 0.05
 
 
 def is_marked(environment: dict[str, str], home: Path) -> bool:
@@ -47,11 +49,31 @@ def end(processes: Iterable[psutil.Process], *, term_seconds: float = TERM_SECON
                 process.send_signal(signal.SIGINT)  # its TERM waits for clients
             else:
                 process.terminate()
-    _, alive = psutil.wait_procs(processes, timeout=term_seconds)
-    for process in alive:
+    for process in _alive_after(processes, term_seconds):
         with contextlib.suppress(psutil.Error):
             process.kill()
-    psutil.wait_procs(alive, timeout=KILL_SECONDS)
+    _alive_after(processes, KILL_SECONDS)
+
+
+def _alive_after(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Wait for the end of processes, and give those that did not come to it.
+
+    A zombie has ended: who has to collect it, in a container perhaps nobody, is not waited for.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        alive = [process for process in processes if is_alive(process)]
+        if not alive or time.monotonic() > deadline:
+            return alive
+        time.sleep(POLL_SECONDS)
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Tell whether a process runs: a zombie does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _is_postgres_of(process: psutil.Process, home: Path) -> bool:

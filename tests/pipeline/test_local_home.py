@@ -73,10 +73,10 @@ def test_leftovers_are_recognised_by_their_home_and_ended(tmp_path: Path, start:
     found = leftovers.find_leftovers(tmp_path / "ours")
     assert [process.pid for process in found] == [ours.pid]
     leftovers.end(found)
-    assert not psutil.pid_exists(ours.pid)
+    assert ours.wait(timeout=5) == -15
     assert other.poll() is None
     leftovers.end([psutil.Process(stubborn.pid)], term_seconds=0.2)
-    assert not psutil.pid_exists(stubborn.pid)
+    assert stubborn.wait(timeout=5) == -9
 
 
 def test_endpoints_are_written_for_us_alone_and_ports_are_kept(tmp_path: Path) -> None:
