@@ -33,8 +33,9 @@ class GoldRun:
     """What a build did.
 
     Args:
-        status: `success`; `failed`: a test of severity error did not hold; `error`: something could not be
-            built; `skipped`: another build was running, so nothing was done.
+        status: `success`; `failed`: a test of severity error did not hold, and what stands on the model it
+            tests was left as it was; `error`: something could not be built; `skipped`: another build was
+            running, so nothing was done.
         as_of: what stood for "now" in it; None when it did not come so far.
         seconds: from start to finish.
         models_ok: models and seeds built.
@@ -223,10 +224,9 @@ def _invoke_dbt(
 def _summarise(run_id: str, started_at: datetime, outcome: _Outcome, *, as_of: datetime | None) -> GoldRun:
     tests = [node["status"] for node in outcome.nodes if node["kind"] == "test"]
     built = [node["status"] for node in outcome.nodes if node["kind"] in ("model", "seed", "operation")]
-    broken = any(status != "success" for status in built)
     failed = outcome.failed
     status: Status = "success"
-    if outcome.stopped or broken:
+    if outcome.stopped or "error" in built:
         status = "error"
     elif failed:
         status = "failed"

@@ -1,4 +1,4 @@
-"""The metrics computed again, in plain Python straight from their definitions; slow, and sharing nothing with dbt."""
+"""The metrics computed again, in plain Python straight from their definitions, sharing nothing with dbt."""
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
@@ -136,7 +136,7 @@ class Reference:
     # attribution
 
     def attribution(self) -> dict[tuple[date, str, str, str, str], tuple[Fraction, Decimal]]:
-        credits: dict[tuple[date, str, str, str, str], list[Any]] = defaultdict(
+        credited: dict[tuple[date, str, str, str, str], list[Any]] = defaultdict(
             lambda: [Fraction(0), Decimal(0)]
         )
         visits: dict[str, list[Row]] = defaultdict(list)
@@ -154,7 +154,7 @@ class Reference:
                     for touch, share, cents in zip(
                         touches, shares, _allocate(order["amount_base"], shares), strict=True
                     ):
-                        entry = credits[_key(order, model, touch, order)]
+                        entry = credited[_key(order, model, touch, order)]
                         entry[0] += share
                         entry[1] += cents
                 taken, before = Decimal(0), [Decimal(0)] * len(touches)
@@ -162,9 +162,9 @@ class Reference:
                     taken += refund["amount_base"]
                     after = _allocate(taken, shares)
                     for touch, was, now in zip(touches, before, after, strict=True):
-                        credits[_key(refund, model, touch, order)][1] -= now - was
+                        credited[_key(refund, model, touch, order)][1] -= now - was
                     before = after
-        return {key: (share, amount) for key, (share, amount) in credits.items()}
+        return {key: (share, amount) for key, (share, amount) in credited.items()}
 
 
 def _key(row: Row, model: str, touch: Row, order: Row | None) -> tuple[date, str, str, str, str]:

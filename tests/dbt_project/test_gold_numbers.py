@@ -1,7 +1,9 @@
 """Gold against the same metrics computed in plain Python from the same silver."""
 
 from collections import Counter, defaultdict
+from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -215,6 +217,44 @@ def test_visits(built: Built) -> None:
         tuple(visit[c] for c in columns) for visit in built.reference.visits
     }
     assert any(row["sessions"] > 1 for row in rows)
+
+
+def test_acquisition_by_channel_sums_to_the_month(built: Built) -> None:
+    rows = built.rows("""
+        SELECT month, sum(customers_new) AS customers_new, sum(marketing_spend) AS spend
+        FROM gold.gold_acquisition GROUP BY month
+    """)
+    found = {row["month"]: (row["customers_new"], row["spend"]) for row in rows}
+    for start, end in built.reference.periods("month"):
+        spend = sum(Decimal(row[3]) for row in built.world.spend if start.isoformat()[:7] == row[0][:7])
+        assert found.get(start, (0, 0)) == (len(built.reference.new_customers(start, end)), spend)
+
+
+def test_churn_by_country(built: Built) -> None:
+    reference = built.reference
+    country = {c["customer_id"]: c["country"] for c in built.world.customers if c["country"]}
+    rows = built.rows("SELECT * FROM gold.gold_churn_by_segment WHERE dimension = 'country' AND value = 'DE'")
+    found = {row["month"]: (row["customers_before"], row["customers_churned"]) for row in rows}
+    periods = reference.periods("month")
+    for before, month in pairwise(periods):
+        was = {c for c in reference.active_customers(*before) if country.get(c) == "DE"}
+        left = was - reference.active_customers(*month)
+        assert found.get(month[0], (0, 0)) == (len(was), len(left))
+
+
+def test_features(built: Built) -> None:
+    rows = {row["customer_id"]: row for row in built.rows("SELECT * FROM gold.gold_customer_features")}
+    reference = built.reference
+    recent, earlier = datetime(2025, 11, 15, 12, tzinfo=UTC), datetime(2025, 8, 15, 12, tzinfo=UTC)
+    own: dict[str, list[datetime]] = defaultdict(list)
+    for order in reference.orders.values():
+        own[order["customer_id"]].append(order["occurred_at"])
+    for customer, row in rows.items():
+        last = sum(at >= recent for at in own[customer])
+        before = sum(earlier <= at < recent for at in own[customer])
+        assert (row["orders_3m"], row["orders_3m_before"]) == (last, before)
+        assert row["order_trend"] == _approx((last - before) / before if before else None)
+    assert any(row["order_trend"] is not None for row in rows.values())
 
 
 def test_system_health_and_products(built: Built) -> None:

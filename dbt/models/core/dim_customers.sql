@@ -10,13 +10,25 @@ visits as (
 
 -- the topics of facts and profiles are written by different workers: a fact can be there before its profile
 seen as (
-    select customer_id, first_seen_at as seen_at from profiles
+    select
+        customer_id,
+        first_seen_at as seen_at
+    from profiles
     union all
-    select customer_id, occurred_at from {{ ref('stg_transactions') }}
+    select
+        customer_id,
+        occurred_at as seen_at
+    from {{ ref('stg_transactions') }}
     union all
-    select customer_id, occurred_at from {{ ref('stg_customer_events') }}
+    select
+        customer_id,
+        occurred_at as seen_at
+    from {{ ref('stg_customer_events') }}
     union all
-    select customer_id, started_at from visits
+    select
+        customer_id,
+        started_at as seen_at
+    from visits
 ),
 
 customers as (

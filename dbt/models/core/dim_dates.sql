@@ -29,7 +29,9 @@ final as (
         {{ utc_instant("series.day::date + 1") }} <= run.as_of as is_complete
     from bounds
     cross join run
-    cross join generate_series(bounds.first_day::timestamp, bounds.last_day::timestamp, interval '1 day') as series (day)
+    cross join generate_series(
+        bounds.first_day::timestamp, bounds.last_day::timestamp, interval '1 day'
+    ) as series (day)
 )
 
 select * from final

@@ -15,10 +15,9 @@ lines as (
         coalesce((items.item ->> 'quantity')::numeric, 1) as quantity,
         coalesce((items.item ->> 'unit_price')::numeric, 0) as unit_price
     from orders
-    cross join lateral
-        jsonb_array_elements(
-            case when jsonb_typeof(orders.items) = 'array' then orders.items else '[]' end
-        ) with ordinality as items (item, line_number)
+    cross join lateral jsonb_array_elements(
+        case when jsonb_typeof(orders.items) = 'array' then orders.items else '[]' end
+    ) with ordinality as items (item, line_number)
 ),
 
 -- a line's weight is its price in ten-thousandths; lines that are all free share alike

@@ -9,11 +9,19 @@ orders as (
 
 -- a refund of an order never seen has no touches, and is booked as direct
 keys as (
-    select order_id, customer_id, ordered_at from orders
+    select
+        order_id,
+        customer_id,
+        ordered_at
+    from orders
     union all
-    select distinct bookings.order_id, null, null::timestamptz
+    select distinct
+        bookings.order_id,
+        null as customer_id,
+        null::timestamptz as ordered_at
     from {{ ref('fct_bookings') }} as bookings
-    where not exists (select 1 from orders where bookings.order_id = orders.order_id)
+    left join orders on bookings.order_id = orders.order_id
+    where orders.order_id is null
 ),
 
 visits as (
@@ -32,8 +40,8 @@ touches as (
     left join visits
         on
             keys.customer_id = visits.customer_id
-            and visits.started_at <= keys.ordered_at
-            and visits.started_at >= keys.ordered_at - interval '720 hours'
+            and keys.ordered_at >= visits.started_at
+            and keys.ordered_at <= visits.started_at + interval '720 hours'
     window path as (partition by keys.order_id order by visits.started_at, visits.session_id)
 ),
 

@@ -20,8 +20,8 @@ changes as (
         customer_id,
         owned_after,
         owned_until,
-        customer_id is distinct from lag(customer_id) over (
-            partition by anonymous_id order by owned_until, owned_after
+        coalesce(
+            customer_id <> lag(customer_id) over (partition by anonymous_id order by owned_until), true
         ) as is_change
     from owned
     where owned_until > owned_after

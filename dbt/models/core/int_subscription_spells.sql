@@ -42,7 +42,7 @@ spells as (
             (steps.occurred_at at time zone 'UTC' + interval '1 month 7 days') at time zone 'UTC'
         ) as active_to,
         case
-            when steps.currency is distinct from starts.currency or starts.rate is null
+            when starts.rate is null or steps.currency <> starts.currency
                 then coalesce(steps.monthly_amount_base, 0)
             when steps.monthly_amount = starts.monthly_amount then coalesce(starts.monthly_amount_base, 0)
             else coalesce(steps.monthly_amount * starts.rate, 0)
