@@ -143,6 +143,23 @@ def wait_idle(settings: Settings, timeout_seconds: float, poll_seconds: float = 
     return True
 
 
+def wait_drained(settings: Settings, timeout_seconds: float, poll_seconds: float = 0.5) -> bool:
+    """Wait until everything on Kinesis is on Kafka, which unlike an emulator keeps it.
+
+    Returns:
+        whether it was, in time; false too when Kinesis does not answer.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    while time.monotonic() < deadline:
+        try:
+            if not any(hop.waiting for hop in kinesis_hops(settings)):
+                return True
+        except UserError:
+            return False
+        time.sleep(poll_seconds)
+    return False
+
+
 def look(settings: Settings, sample_seconds: float = 1.0) -> Status:
     """Look at every hop; rates are measured over the given time.
 

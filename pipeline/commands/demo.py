@@ -2,6 +2,8 @@
 
 import random
 import time
+from datetime import datetime
+from decimal import Decimal
 
 import click
 import psycopg
@@ -21,8 +23,51 @@ from pipeline.settings import load_settings
 from producer.run import ProduceConfig, now
 
 GOLD_WORKER = "gold"
-HEAD_ROWS = 3
-HEAD_COLUMNS = 7
+HEAD_ROWS = 4
+HEADS = {
+    "gold_business_metrics": (
+        "grain, period_start, revenue, orders, aov, customers_new, sessions, conversion_rate, mrr",
+        "grain DESC, period_start DESC",
+    ),
+    "gold_customer_analytics": (
+        "customer_id, segment, rfm_score, orders, revenue, aov, recency_days, mrr, sessions_30d",
+        "revenue DESC, customer_id",
+    ),
+    "gold_cohort_analysis": (
+        "cohort_month, months_since, customers, active, retention, revenue, ltv_cumulative",
+        "cohort_month, months_since",
+    ),
+    "gold_revenue_attribution": (
+        "day, model, channel, campaign, category, conversions, revenue",
+        "day DESC, channel, campaign, category, model",
+    ),
+    "gold_channel_returns": (
+        "day, model, channel, campaign, revenue, spend, roas",
+        "roas DESC NULLS LAST, day DESC, channel, campaign, model",
+    ),
+    "gold_acquisition": (
+        "month, channel, customers_new, marketing_spend, cac, ltv_to_cac",
+        "month DESC, customers_new DESC, channel",
+    ),
+    "gold_churn_by_segment": (
+        "month, dimension, value, customers_before, customers_churned, customer_churn_rate",
+        "month DESC, dimension, customers_before DESC, value",
+    ),
+    "gold_customer_features": (
+        "customer_id, orders, recency_days, orders_3m, orders_3m_before, refund_share, sessions_30d",
+        "orders DESC, customer_id",
+    ),
+    "gold_product_performance": (
+        "product_id, day, name, views, carts, purchases, revenue, rating",
+        "revenue DESC NULLS LAST, product_id, day",
+    ),
+    "gold_system_health": (
+        "minute, service, logs, errors, latency_ms_p50, latency_ms_p95",
+        "minute DESC, service",
+    ),
+}
+"""What is shown of each gold table: columns and order."""
+NARROWEST = 120
 LAYERS = {
     "bronze": "bronze_%",
     "silver": "%",
@@ -54,6 +99,8 @@ def demo(count: int, days: float, seed: int | None) -> None:
         w for w in default_workers(gold_every_seconds=settings.gold_every_seconds) if w.name != GOLD_WORKER
     ]
     console = Console()
+    if not console.is_terminal:
+        console.width = NARROWEST
     platform = LocalPlatform(settings, workers, say=lambda line: console.print(line, highlight=False))
     began = time.monotonic()
     with stop_by_signals():
@@ -133,20 +180,29 @@ def letters_table(connection: psycopg.Connection[tuple[object, ...]]) -> Table:
 
 
 def gold_heads(connection: psycopg.Connection[tuple[object, ...]]) -> list[Table]:
-    """Give the first rows and columns of each gold table."""
+    """Give the first rows of each gold table."""
     tables = []
-    for name in _tables(connection, "gold", "gold_%"):
-        cursor = connection.execute(
-            sql.SQL("SELECT * FROM gold.{} LIMIT {}").format(sql.Identifier(name), sql.Literal(HEAD_ROWS))
-        )
-        columns = [column.name for column in cursor.description or ()][:HEAD_COLUMNS]
+    for name, (columns, order) in HEADS.items():
+        rows = connection.execute(
+            f"SELECT {columns} FROM gold.{name} ORDER BY {order} LIMIT {HEAD_ROWS}".encode()  # noqa: S608  (constants of this module)
+        ).fetchall()
         table = Table(title=f"gold.{name}", title_justify="left")
-        for column in columns:
+        for column in columns.split(", "):
             table.add_column(column)
-        for row in cursor.fetchall():
-            table.add_row(*("" if value is None else str(value) for value in row[: len(columns)]))
+        for row in rows:
+            table.add_row(*map(_shown, row))
         tables.append(table)
     return tables
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, Decimal):
+        return f"{value:.2f}" if abs(value) >= 1 or value == 0 else f"{value:.4f}"
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M}"
+    return str(value)
 
 
 def _tables(connection: psycopg.Connection[tuple[object, ...]], layer: str, pattern: str) -> list[str]:

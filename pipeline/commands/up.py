@@ -15,8 +15,10 @@ from pipeline.local.signals import stop_by_signals
 from pipeline.local.supervisor import State
 from pipeline.prepare import make_topics, migrate_database
 from pipeline.settings import load_settings
+from pipeline.status import wait_drained
 
 LOOK_SECONDS = 1.0
+DRAIN_SECONDS = 30.0
 
 
 @click.command("up")
@@ -39,8 +41,20 @@ def up(no_produce: bool, rate: float) -> None:
         except KeyboardInterrupt:
             click.echo("stopping; once more to stop at once")
         finally:
-            platform.stop()
+            platform.stop(drain=lambda: drain(platform))
     click.echo("stopped")
+
+
+def drain(platform: LocalPlatform) -> None:
+    """Let the workers copy what is in the emulator, which forgets it when it stops."""
+    if platform.settings.kinesis_endpoint is None:
+        return
+    platform.say("copying what is left on Kinesis")
+    if not wait_drained(platform.settings, DRAIN_SECONDS):
+        platform.say(
+            f"Kinesis is not empty after {DRAIN_SECONDS:.0f} s: the emulator forgets what was not copied "
+            f"to Kafka; send it again with `pipeline load`"
+        )
 
 
 def start_pipeline(platform: LocalPlatform) -> None:
