@@ -9,12 +9,13 @@ from typing import Any
 import psycopg
 from botocore.exceptions import BotoCoreError, ClientError
 
+from pipeline.commands.ingest import aws_of
 from pipeline.errors import UserError
 from pipeline.settings import Settings
 from pipeline.workers import PROCESS_GROUP, SINK_GROUP
 from streams.events import STREAMS
 from streams.ingest.backlog import stream_backlog
-from streams.ingest.source import Aws, SourceError
+from streams.ingest.source import SourceError
 from streams.lag import TopicLag, topic_lags
 from streams.topics import (
     CLEAN_EVENTS,
@@ -201,7 +202,7 @@ def kinesis_hops(settings: Settings) -> list[KinesisHop]:
     Raises:
         UserError: Kinesis or DynamoDB does not answer, or a stream is missing.
     """
-    aws = Aws(settings.aws_region, settings.kinesis_endpoint, settings.dynamodb_endpoint)
+    aws = aws_of(settings)
     hops = []
     try:
         for stream in STREAMS:
