@@ -87,6 +87,9 @@ def partition_counts(admin: AdminClient, timeout_seconds: float = 10.0) -> dict[
         raise KafkaUnreachableError(
             f"Kafka does not answer ({error.args[0].str()}): does it run, is PIPELINE_KAFKA_BOOTSTRAP right?"
         ) from error
+    if not metadata.brokers:
+        # A broker that starts answers before it has read which topics there are.
+        raise TopicsError("Kafka cannot be reached (no broker has joined yet); is it starting?")
     return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
 
 

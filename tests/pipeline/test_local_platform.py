@@ -69,6 +69,15 @@ def test_kafka_takes_declared_topics_and_makes_none_by_itself(platform: LocalPla
     assert values["group.min.session.timeout.ms"].value == "3000"
 
 
+def test_a_broker_that_starts_again_is_not_ready_before_it_knows_its_topics(platform: LocalPlatform) -> None:
+    make_topics(platform.settings)
+    platform.restart("kafka")
+    platform.start_services()
+    assert {topic.name for topic in TOPICS} <= set(
+        partition_counts(AdminClient(platform.settings.kafka.librdkafka()))
+    )
+
+
 def test_postgres_is_ours_alone_and_durable(platform: LocalPlatform, database: str) -> None:
     with psycopg.connect(database) as connection:
         for setting, wanted in {"fsync": "on", "synchronous_commit": "on", "TimeZone": "UTC"}.items():
