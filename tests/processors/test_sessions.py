@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from builders import NOON, State, minutes, run, visitor_event
@@ -139,8 +140,6 @@ def test_equal_instants_are_ordered_by_event_id() -> None:
 
 
 def test_a_refund_lowers_the_revenue_of_its_session() -> None:
-    from decimal import Decimal
-
     bought = visitor_event(1, NOON, event_type="purchase", amount_base=Decimal("10.50"))
     refunded = visitor_event(2, NOON + minutes(1), event_type="refund", amount_base=Decimal("4.25"))
     (row,) = sessions_of([bought, refunded]).values()
@@ -167,8 +166,6 @@ def event_sets() -> st.SearchStrategy[list[VisitorEvent]]:
     """Events of two visitors around a midnight, dense enough to join and sparse enough to cut."""
 
     def build(drawn: list[tuple[int, str, str]]) -> list[VisitorEvent]:
-        from decimal import Decimal
-
         return [
             visitor_event(
                 number,
@@ -204,7 +201,7 @@ def test_any_order_repetition_and_batches_give_what_sort_and_cut_gives(
 def test_a_crash_that_loses_what_was_sent_heals_by_the_replay(
     events: list[VisitorEvent], data: st.DataObject
 ) -> None:
-    """State and offsets survive or not on their own: any batch may be lost on its way out, and comes again."""
+    """Any batch may be lost on its way out, after its changelog was written; it comes again."""
     stage, state, silver = SessionsStage(GAP), State(), Silver()
     size = data.draw(st.integers(1, 20))
     for start in range(0, len(events), size):
