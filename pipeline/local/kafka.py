@@ -12,6 +12,8 @@ from pipeline.local.ports import HOST
 from streams.topics import MAX_MESSAGE_BYTES
 
 ARTIFACT = "org.apache.kafka:kafka_2.13:4.1.0"
+# Kafka leaves the choice of a logger to whoever runs it; without one it fails in silence.
+LOGGER = "org.apache.logging.log4j:log4j-slf4j-impl:2.24.3"
 CACHE = Path.home() / ".cache" / "event-pipeline" / "jars"
 HEAP = "512m"
 
@@ -42,7 +44,7 @@ def find_jars(cache: Path = CACHE) -> list[Path]:
     Raises:
         LocalError: they are not in the cache and cannot be fetched.
     """
-    listing = cache / f"{ARTIFACT.replace(':', '-')}.classpath"
+    listing = cache / f"{ARTIFACT}+{LOGGER}.classpath".replace(":", "-")
     try:
         jars = [Path(line) for line in listing.read_text().splitlines()]
     except OSError:
@@ -53,6 +55,8 @@ def find_jars(cache: Path = CACHE) -> list[Path]:
         import jgo  # noqa: PLC0415  (an extra, and needed the first time only)
 
         jars = [Path(jar) for jar in jgo.build(ARTIFACT, cache_dir=cache).all_jars]
+        logger = [Path(jar) for jar in jgo.build(LOGGER, cache_dir=cache).all_jars]
+        jars += [jar for jar in logger if jar.name.startswith("log4j-slf4j-impl")]
     except Exception as error:  # jgo raises whatever its parts do; each means the same here
         raise LocalError(
             f"Kafka's jars cannot be fetched from Maven Central ({error}): connect to the network once, "
