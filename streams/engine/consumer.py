@@ -148,6 +148,7 @@ class BatchConsumer(driver.Consumer):
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Finish what is in work before the partitions go to someone else; called by Faust."""
         await self._batch_app.on_batches_revoked()
+        await self.commit()
         await super().on_partitions_revoked(revoked)
         self._books.clear()
         self._agents_left.clear()

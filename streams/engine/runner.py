@@ -54,20 +54,23 @@ class Runner:
         self._queues[partition].put_nowait(batch)
 
     async def finish(self, deadline_seconds: float) -> None:
-        """Take nothing new, finish what is in work and forget what waits; it comes again.
-
-        A batch that does not finish in time ends the process: its partition may already be someone else's.
-        """
+        """Take nothing new, finish what is in work and forget what waits; it comes again."""
         self._taking.clear()
         try:
             await asyncio.wait_for(self._idle.wait(), deadline_seconds)
         except TimeoutError:
-            crash(f"{self.name}: a batch was still in work {deadline_seconds:.0f} s after revocation")
+            self.overrun(deadline_seconds)
         for task in self._tasks.values():
             task.cancel()
         self._tasks.clear()
         self._queues.clear()
+        self._in_work.clear()
+        self._idle.set()
         await self.released()
+
+    def overrun(self, deadline_seconds: float) -> None:
+        """Deal with a batch that is still in work when its partition may already be someone else's."""
+        crash(f"{self.name}: a batch was still in work {deadline_seconds:.0f} s after revocation")
 
     async def assigned(self, partitions: set[int]) -> None:
         """Begin with an assignment of partitions; called after `finish`, before the first batch."""
@@ -193,6 +196,13 @@ class SinkRunner(Runner):
         self._sink = sink
         self._outputs = outputs
         self._threads = threads
+
+    def overrun(self, deadline_seconds: float) -> None:
+        """Leave the batch to its thread: writes are idempotent, so it is harmless there, and it comes again.
+
+        Else an outage of the database would take all workers down with each rebalance.
+        """
+        log.warning("%s: left a batch that took over %.0f s; it comes again", self.name, deadline_seconds)
 
     async def work(self, batch: Batch) -> None:
         """Write a batch in a thread."""
