@@ -1,22 +1,20 @@
 """Build gold: dbt in this process, one build at a time for a database, each recorded in `ops_dbt_runs`."""
 
 import json
-import os
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import Connection, create_engine, func, insert, make_url, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from pipeline.errors import CONFIGURATION, UserError
+from pipeline.gold_dbt import Outcome, Progress, invoke_dbt, one_line
 from pipeline.settings import REPOSITORY, Settings
 from sinks.migrate import MigrationError, check
 from sinks.schema import ops_dbt_runs
@@ -84,6 +82,7 @@ def build_gold(
     as_of: datetime | None = None,
     full_refresh: bool = False,
     project: Path = PROJECT,
+    on_progress: Progress | None = None,
 ) -> GoldRun:
     """Build all of gold from silver and test it; blocks until it is done.
 
@@ -95,6 +94,7 @@ def build_gold(
         as_of: stands for "now", with an offset; what happened at or after it is not seen. None: now.
         full_refresh: make seeds and tables anew instead of filling them.
         project: folder of the dbt project.
+        on_progress: called with how many models and tests are done, and how many there are; from any thread.
 
     Raises:
         UserError: the database cannot be reached or lacks a migration.
@@ -118,7 +118,13 @@ def build_gold(
                 message="another build is running",
             )
         _record_start(connection, run_id, started_at, full_refresh=full_refresh)
-        outcome = _invoke_dbt(settings, url, project, as_of=as_of, full_refresh=full_refresh)
+        # The same in every run unless asked for: dbt parses the project anew whenever a variable changes.
+        variables: dict[str, Any] = {"session_gap_seconds": settings.session_gap_seconds}
+        if as_of is not None:
+            variables["as_of"] = as_of.astimezone(UTC).isoformat()
+        outcome = invoke_dbt(
+            url, settings.home, project, variables, full_refresh=full_refresh, on_progress=on_progress
+        )
         copied = _copied(connection, started_at)
         run = _summarise(run_id, started_at, outcome, as_of=copied["as_of"])
         _record_finish(connection, run, to_xid=copied["to_xid"])
@@ -143,85 +149,7 @@ def parse_as_of(value: str) -> datetime:
     return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
 
 
-def dbt_environment(url: str) -> dict[str, str]:
-    """Give the environment variables that `dbt/profiles.yml` reads, from a libpq URL."""
-    parts = conninfo_to_dict(url)
-    user = str(parts.get("user") or "pipeline")
-    return {
-        "DBT_POSTGRES_HOST": str(parts.get("host") or "127.0.0.1"),
-        "DBT_POSTGRES_PORT": str(parts.get("port") or 5432),
-        "DBT_POSTGRES_USER": user,
-        "DBT_ENV_SECRET_POSTGRES_PASSWORD": str(parts.get("password") or ""),
-        "DBT_POSTGRES_DBNAME": str(parts.get("dbname") or user),
-        "DBT_POSTGRES_SSLMODE": str(parts.get("sslmode") or "prefer"),
-        "DBT_POSTGRES_SSLROOTCERT": str(parts.get("sslrootcert") or ""),
-        "DO_NOT_TRACK": "1",
-    }
-
-
-def dbt_arguments(
-    home: Path, project: Path, variables: Mapping[str, Any], *, full_refresh: bool
-) -> list[str]:
-    """Give the arguments of the build; unit tests are left to development, they test no data."""
-    return [
-        "build",
-        *("--project-dir", str(project)),
-        *("--profiles-dir", str(project)),
-        *("--target-path", str(home.resolve() / "dbt" / "target")),
-        *("--log-path", str(home.resolve() / "logs" / "dbt")),
-        *("--log-level", "none"),
-        *("--log-level-file", "info"),
-        *("--exclude-resource-type", "unit_test"),
-        *("--vars", json.dumps(variables)),
-        "--no-write-json",
-        *(["--full-refresh"] if full_refresh else []),
-    ]
-
-
-@dataclass(frozen=True)
-class _Outcome:
-    """What dbt gave back: a row for each node, or why it stopped before any."""
-
-    nodes: tuple[dict[str, Any], ...] = ()
-    stopped: str = ""
-
-    @cached_property
-    def failed(self) -> tuple[dict[str, Any], ...]:
-        """What did not succeed; a skipped node only follows from another one."""
-        return tuple(node for node in self.nodes if node["status"] in ("error", "fail", "runtime error"))
-
-
-def _invoke_dbt(
-    settings: Settings, url: str, project: Path, *, as_of: datetime | None, full_refresh: bool
-) -> _Outcome:
-    from dbt.cli.main import dbtRunner  # noqa: PLC0415  (takes two seconds to import; other commands need none of it)
-
-    os.environ.update(dbt_environment(url))
-    # A value that is the same in every run: dbt parses the project anew whenever a variable changes.
-    variables: dict[str, Any] = {"session_gap_seconds": settings.session_gap_seconds}
-    if as_of is not None:
-        variables["as_of"] = as_of.astimezone(UTC).isoformat()
-    arguments = dbt_arguments(settings.home, project, variables, full_refresh=full_refresh)
-    result = dbtRunner().invoke(arguments)
-    if result.exception is not None:
-        return _Outcome(stopped=_one_line(str(result.exception)))
-    nodes = tuple(
-        {
-            "name": item.node.name,
-            "kind": str(item.node.resource_type),
-            "status": str(item.status),
-            "seconds": round(item.execution_time, 3),
-            "failures": item.failures,
-            "message": _one_line(item.message or ""),
-        }
-        for item in getattr(result.result, "results", ())
-    )
-    if not result.success and not nodes:
-        return _Outcome(stopped="dbt built nothing: see logs/dbt in the home")
-    return _Outcome(nodes)
-
-
-def _summarise(run_id: str, started_at: datetime, outcome: _Outcome, *, as_of: datetime | None) -> GoldRun:
+def _summarise(run_id: str, started_at: datetime, outcome: Outcome, *, as_of: datetime | None) -> GoldRun:
     tests = [node["status"] for node in outcome.nodes if node["kind"] == "test"]
     built = [node["status"] for node in outcome.nodes if node["kind"] in ("model", "seed", "operation")]
     failed = outcome.failed
@@ -256,10 +184,6 @@ def _count(statuses: Sequence[str], *wanted: str) -> int:
     return sum(status in wanted for status in statuses)
 
 
-def _one_line(message: str) -> str:
-    return " ".join(message.split())
-
-
 @contextmanager
 def _locked(url: str) -> Iterator[Connection | None]:
     """Hold the lock of builds while the block runs; None when another process has it."""
@@ -271,7 +195,7 @@ def _locked(url: str) -> Iterator[Connection | None]:
             got_it = connection.scalar(select(func.pg_try_advisory_lock(LOCK_KEY)))
             yield connection if got_it else None
     except SQLAlchemyError as error:
-        reason = _one_line(str(getattr(error, "orig", None) or error))
+        reason = one_line(str(getattr(error, "orig", None) or error))
         raise UserError(f"gold could not be recorded: Postgres says: {reason}") from error
 
 

@@ -3,6 +3,8 @@
 import sys
 
 import click
+from rich.console import Console
+from rich.progress import Progress
 
 from pipeline.errors import UserError
 from pipeline.gold import GoldRun, build_gold, parse_as_of
@@ -25,7 +27,16 @@ def gold(every: float | None, as_of: str | None, full_refresh: bool, as_json: bo
     instant = parse_as_of(as_of) if as_of else None
 
     def build() -> GoldRun:
-        run = build_gold(settings, as_of=instant, full_refresh=full_refresh)
+        with Progress(
+            console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
+        ) as progress:
+            task = progress.add_task("building gold", total=None)
+            run = build_gold(
+                settings,
+                as_of=instant,
+                full_refresh=full_refresh,
+                on_progress=lambda done, total: progress.update(task, completed=done, total=total),
+            )
         click.echo(run.to_json() if as_json else run.summary())
         return run
 

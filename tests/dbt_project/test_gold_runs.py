@@ -49,7 +49,7 @@ def command(settings: Settings, *arguments: str) -> Iterator[subprocess.Popen[st
         "PIPELINE_HOME": str(settings.home),
     }
     process = subprocess.Popen(
-        [sys.executable, "-c", "from pipeline.commands.gold import gold; gold()", *arguments],
+        [sys.executable, "-m", "pipeline.cli", "gold", *arguments],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -66,8 +66,13 @@ def command(settings: Settings, *arguments: str) -> Iterator[subprocess.Popen[st
 def test_building_again_changes_nothing_but_the_time_of_the_build(built: Built) -> None:
     before = contents(built)
     assert all(before.values())
-    assert built.build().ok
+    progress: list[tuple[int, int]] = []
+    run = built.build(on_progress=lambda done, total: progress.append((done, total)))
+    assert run.ok
     assert contents(built) == before
+    # what is done is told one by one, up to all there is
+    assert [done for done, _ in progress] == list(range(1, len(progress) + 1))
+    assert progress[-1][0] == len(progress) >= len([n for n in run.results if n["kind"] != "operation"])
 
 
 @real
@@ -183,8 +188,10 @@ def test_a_database_without_tables_says_what_to_run(database: str, tmp_path: Pat
 
 def test_a_database_that_is_down_is_one_line(tmp_path: Path) -> None:
     url = f"postgresql://pipeline@127.0.0.1:{free_port()}/pipeline"
-    with pytest.raises(UserError, match=r"^Postgres cannot be reached .*$"):
-        build_gold(Settings(_env_file=None, postgres_url=url, home=tmp_path))
+    with command(Settings(_env_file=None, postgres_url=url, home=tmp_path)) as process:
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (1, "")
+    assert re.fullmatch(r"pipeline: Postgres cannot be reached .*\n", err), err
 
 
 def test_as_of_a_day_is_the_end_of_it() -> None:
