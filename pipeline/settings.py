@@ -38,11 +38,17 @@ class Settings(BaseSettings):
     kinesis_port: int | None = Field(None, ge=1, le=65535, description="of the local emulator, likewise")
 
     kafka_bootstrap: str = Field("127.0.0.1:9092", description="host:port of the brokers")
-    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
-    kafka_sasl_username: str | None = None
-    kafka_sasl_password: SecretStr | None = None
-    kafka_ssl_ca_location: str | None = None
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="how clients talk to the brokers"
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        None, description="with one of the SASL protocols"
+    )
+    kafka_sasl_username: str | None = Field(None, description="likewise")
+    kafka_sasl_password: SecretStr | None = Field(None, description="likewise")
+    kafka_ssl_ca_location: str | None = Field(
+        None, description="file with the brokers' authority; unset: those the system trusts"
+    )
     kafka_replication: int = Field(1, ge=1, le=9, description="replicas of each topic")
     partitions: int = Field(8, ge=1, le=1024, description="partitions of every topic")
     session_timeout_seconds: float = Field(
@@ -53,7 +59,7 @@ class Settings(BaseSettings):
         SecretStr("postgresql://pipeline@127.0.0.1:5432/pipeline"), description="libpq URL of the database"
     )
 
-    aws_region: str = "us-east-1"
+    aws_region: str = Field("us-east-1", description="of Kinesis and DynamoDB")
     kinesis_endpoint: str | None = Field(None, description="unset: AWS itself")
     dynamodb_endpoint: str | None = Field(None, description="unset: AWS itself")
     kinesis_application: str = Field("pipeline", description="prefix of the lease tables in DynamoDB")
@@ -63,8 +69,11 @@ class Settings(BaseSettings):
     own_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="the shop's own hosts, by commas: they and hosts below them are never referrers"
     )
-    base_currency: str = Field("USD", pattern="^[A-Z]{3}$")
-    rates_file: Path = Field(REPOSITORY / "dbt" / "seeds" / "exchange_rates.csv")
+    base_currency: str = Field("USD", pattern="^[A-Z]{3}$", description="what amounts are converted to")
+    rates_file: Path = Field(
+        REPOSITORY / "dbt" / "seeds" / "exchange_rates.csv",
+        description="exchange rates by date: rate_date, currency, rate",
+    )
     email_hash_secret: SecretStr = Field(
         SecretStr("change me"), description="key of the e-mail hash; set your own outside dev"
     )
