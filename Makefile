@@ -24,6 +24,9 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/sqlfluff lint --disable-progress-bar dbt/models dbt/data_tests/*.sql
+	$(BIN)/yamllint --strict dbt docker-compose.yml grafana
+	$(BIN)/shellcheck .ci/run deploy/*.sh deploy/*/*.sh
 
 types: $(VENV)/.ready
 	$(BIN)/mypy

@@ -44,7 +44,8 @@ SUMMARIES = {
 KNOWN_ERRORS = {
     "pipeline.settings.SettingsError": CONFIGURATION,
     "sinks.migrate.MigrationError": 1,
-    "streams.topics.TopicsError": 1,
+    "streams.topics.KafkaUnreachableError": 1,
+    "streams.topics.TopicsError": CONFIGURATION,
 }
 """Exit codes of errors of other packages that speak to the user; by name, to import none of them."""
 

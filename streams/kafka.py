@@ -21,6 +21,8 @@ class KafkaConfig:
         """Give the common settings of confluent-kafka's clients."""
         given = {
             "bootstrap.servers": self.bootstrap,
+            # What it would print goes to callers as errors; below this only crashes of the library are left.
+            "log_level": 2,
             "security.protocol": self.security_protocol,
             "sasl.mechanism": self.sasl_mechanism,
             "sasl.username": self.sasl_username,

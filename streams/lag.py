@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from streams.kafka import KafkaConfig
 from streams.topics import KafkaUnreachableError
 
-TIMEOUT_SECONDS = 10.0
+TIMEOUT_SECONDS = 5.0
 
 
 class TopicLag(NamedTuple):

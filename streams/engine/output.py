@@ -1,6 +1,7 @@
 """Sending: one idempotent librdkafka producer a process, one flush as the acknowledgement of many records."""
 
 import asyncio
+import logging
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -10,6 +11,8 @@ from confluent_kafka import KafkaError, Producer
 from streams.engine.batch import Output
 from streams.engine.crash import crash
 from streams.kafka import KafkaConfig
+
+log = logging.getLogger(__name__)
 
 ROOM_AGAIN_BELOW = 100_000
 """Records in the producer's queue at which a full one is taken to have room again."""
@@ -73,3 +76,4 @@ def _on_delivery(error: KafkaError | None, message: Any) -> None:
 def _on_error(error: KafkaError) -> None:
     if error.fatal():
         crash(f"the producer failed: {error.str()}")
+    log.warning("Kafka: %s", error.str())

@@ -10,7 +10,7 @@ from pipeline import cli
 from pipeline.errors import LocalError
 from pipeline.local.ports import free_port
 from pipeline.settings import SettingsError
-from streams.topics import TopicsError
+from streams.topics import KafkaUnreachableError, TopicsError
 
 
 def run(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -54,7 +54,8 @@ def test_an_unknown_command_is_a_usage_error() -> None:
 def test_errors_that_speak_to_the_user_have_their_exit_codes() -> None:
     assert cli.exit_code(LocalError("x", exit_code=5)) == 5
     assert cli.exit_code(SettingsError("x")) == 78
-    assert cli.exit_code(TopicsError("x")) == 1
+    assert cli.exit_code(TopicsError("x")) == 78
+    assert cli.exit_code(KafkaUnreachableError("x")) == 1
     assert cli.exit_code(KeyError("x")) is None
 
 
