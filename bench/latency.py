@@ -208,7 +208,7 @@ def own_pipeline() -> Iterator[Settings]:
                     time.sleep(0.5)
                 yield load_settings()
             finally:
-                process.send_signal(signal.SIGINT)
+                process.send_signal(signal.SIGTERM)
                 process.wait()
 
 
