@@ -24,17 +24,22 @@ for name in [name for name in os.environ if name.startswith("PIPELINE_") or name
 
 
 @pytest.fixture(scope="session")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]:
-    """Kafka, Postgres and the emulator of Kinesis, all real, in a home that is thrown away."""
+def new_settings(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Settings]:
+    """Make settings of a platform in a home that is thrown away."""
     # Ports of their own: several runs may stand side by side, and the usual ones are for users.
-    settings = Settings(
+    return lambda: Settings(
         _env_file=None,
         home=tmp_path_factory.mktemp("home"),
         kafka_port=free_port(),
         postgres_port=free_port(),
         kinesis_port=free_port(),
     )
-    with LocalPlatform(settings) as running:
+
+
+@pytest.fixture(scope="session")
+def platform(new_settings: Callable[[], Settings]) -> Iterator[LocalPlatform]:
+    """Kafka, Postgres and the emulator of Kinesis, all real, shared by all tests that do them no harm."""
+    with LocalPlatform(new_settings()) as running:
         yield running
 
 

@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from confluent_kafka.admin import AdminClient
 from pipeline.commands.sending import Stopping, make_writer
 from pipeline.commands.up import start_pipeline
 from pipeline.local.platform import LocalPlatform
-from pipeline.local.ports import free_port
 from pipeline.local.programs import default_workers, worker
 from pipeline.reconcile import reconcile
 from pipeline.settings import Settings
@@ -32,17 +31,10 @@ WORKERS = ("process", "process-2", "sink", "ingest-product-events")
 
 
 @pytest.fixture(scope="module")
-def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]:
+def pipeline(new_settings: Callable[[], Settings]) -> Iterator[LocalPlatform]:
     """The pipeline of a user, with a second worker beside `process`, in a home of its own."""
-    settings = Settings(
-        _env_file=None,
-        home=tmp_path_factory.mktemp("path"),
-        kafka_port=free_port(),
-        postgres_port=free_port(),
-        kinesis_port=free_port(),
-    )
     workers = [w for w in default_workers(gold_every_seconds=3600) if w.name != "gold"]
-    with LocalPlatform(settings, [*workers, worker("process-2", "process")]) as platform:
+    with LocalPlatform(new_settings(), [*workers, worker("process-2", "process")]) as platform:
         start_pipeline(platform)
         yield platform
 

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from pipeline.local import leftovers
 from pipeline.local.platform import LocalPlatform
 from pipeline.local.ports import free_port
 from pipeline.prepare import make_topics
-from pipeline.settings import load_settings
+from pipeline.settings import Settings, load_settings
 from streams.events import STREAMS
 from streams.topics import MAX_MESSAGE_BYTES, TOPICS, partition_counts
 
@@ -35,6 +35,13 @@ platform.start()
 print("started", flush=True)
 time.sleep(1000)
 """
+
+
+@pytest.fixture(scope="module")
+def platform(new_settings: Callable[[], Settings]) -> Iterator[LocalPlatform]:
+    """A platform of this module's own: its services are killed, restarted and counted."""
+    with LocalPlatform(new_settings()) as running:
+        yield running
 
 
 def kinesis(platform: LocalPlatform) -> Any:
