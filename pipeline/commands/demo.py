@@ -14,6 +14,7 @@ from rich.table import Table
 from pipeline.commands.sending import progress_bar
 from pipeline.commands.up import start_pipeline
 from pipeline.commands.verify import show as show_report
+from pipeline.console import make_console
 from pipeline.demo import DemoResult, run_demo
 from pipeline.errors import UserError
 from pipeline.local.platform import LocalPlatform
@@ -67,7 +68,6 @@ HEADS = {
     ),
 }
 """What is shown of each gold table: columns and order."""
-NARROWEST = 120
 LAYERS = {
     "bronze": "bronze_%",
     "silver": "%",
@@ -98,9 +98,7 @@ def demo(count: int, days: float, seed: int | None) -> None:
     workers = [
         w for w in default_workers(gold_every_seconds=settings.gold_every_seconds) if w.name != GOLD_WORKER
     ]
-    console = Console()
-    if not console.is_terminal:
-        console.width = NARROWEST
+    console = make_console()
     platform = LocalPlatform(settings, workers, say=lambda line: console.print(line, highlight=False))
     began = time.monotonic()
     with stop_by_signals():

@@ -4,9 +4,9 @@ import json
 from dataclasses import asdict
 
 import click
-from rich.console import Console
 from rich.table import Table
 
+from pipeline.console import make_console
 from pipeline.errors import UserError
 from pipeline.settings import load_settings
 from pipeline.status import Status, look, wait_idle
@@ -36,7 +36,7 @@ def status(as_json: bool, wait: bool, timeout: float) -> None:
 
 def show(found: Status) -> None:
     """Print the status as tables."""
-    console = Console()
+    console = make_console()
     console.print(kinesis_table(found), kafka_table(found), ages_table(found))
     letters = ", ".join(f"{count} {state}" for state, count in found.dead_letters.items()) or "none"
     console.print(f"dead letters: {letters}", highlight=False)

@@ -2,20 +2,22 @@
 
 import sys
 import time
+from collections import Counter
 
 import click
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
-from pipeline.errors import LocalError
+from pipeline.errors import LocalError, UserError
 from pipeline.local.platform import LocalPlatform
 from pipeline.local.programs import default_workers, producer
 from pipeline.local.signals import stop_by_signals
 from pipeline.local.supervisor import State
 from pipeline.prepare import make_topics, migrate_database
 from pipeline.settings import load_settings
-from pipeline.status import wait_drained
+from pipeline.status import RAW, Status, look, wait_drained
+from pipeline.workers import PROCESS_GROUP, SINK_GROUP
 
 LOOK_SECONDS = 1.0
 DRAIN_SECONDS = 30.0
@@ -84,8 +86,12 @@ def watch(platform: LocalPlatform) -> None:
     if console.is_terminal:
         with Live(console=console, auto_refresh=False) as live:
             while True:
-                live.update(table(platform, _states(platform)), refresh=True)
-                time.sleep(LOOK_SECONDS)
+                shown = [table(platform, _states(platform))]
+                try:
+                    shown.append(path_table(look(platform.settings, LOOK_SECONDS)))
+                except UserError:  # a part is starting; its line above says so
+                    time.sleep(LOOK_SECONDS)
+                live.update(Group(*shown), refresh=True)
     before: dict[str, State] = {}
     while True:
         states = _states(platform)
@@ -106,6 +112,26 @@ def table(platform: LocalPlatform, states: dict[str, State]) -> Table:
     for name, state in states.items():
         up_for = f"{now - state.started_at:.0f} s" if state.is_running else ""
         shown.add_row(name, describe(state), up_for, str(platform.log_file(name)))
+    return shown
+
+
+def path_table(status: Status) -> Table:
+    """Give what goes through the pipeline, in the order of the path."""
+    waiting = sum(hop.waiting for hop in status.kinesis)
+    lags: Counter[str] = Counter()
+    for hop in status.kafka:
+        lags[hop.group] += hop.lag
+    incoming = sum(h.rate for h in status.kafka if h.group == SINK_GROUP and h.topic in RAW)
+    ages = {age.hop: f"{age.p50_seconds:.1f} s" for age in status.ages}
+    shown = Table(title="on the way", title_justify="left")
+    for heading in ("hop", "waiting", "age of events after it, p50"):
+        shown.add_column(heading)
+    shown.add_row("Kinesis to Kafka", f"{waiting} of {len(status.kinesis)} streams", ages.get("ingest", ""))
+    shown.add_row("clean, sessions, entities", f"{lags[PROCESS_GROUP]} records", ages.get("clean", ""))
+    shown.add_row("Kafka to Postgres", f"{lags[SINK_GROUP]} records", ages.get("silver", ""))
+    letters = sum(status.dead_letters.values())
+    gold = f"{status.gold.status} {status.gold.started_at:%H:%M:%S}" if status.gold else "not built yet"
+    shown.caption = f"{incoming:.0f} records/s arrive; {letters} dead letters; gold: {gold}"
     return shown
 
 

@@ -6,6 +6,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.console import make_console
 from pipeline.errors import UserError
 from pipeline.settings import load_settings
 from pipeline.verify import Report, check_conservation
@@ -33,7 +34,7 @@ def verify(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(as_values(report), default=str, indent=1))
     else:
-        show(report, Console())
+        show(report, make_console())
     if not report.is_conserved:
         raise UserError("not conserved: see what differs above")
 
