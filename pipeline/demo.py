@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.commands.sending import Stopping, make_writer
 from pipeline.errors import UserError
 from pipeline.gold import GoldRun, build_gold
 from pipeline.local.platform import LocalPlatform
 from pipeline.reconcile import Reconciliation, reconcile
+from pipeline.sending import Stopping, make_writer
 from pipeline.settings import Settings
 from pipeline.status import Status, look, wait_idle
 from pipeline.verify import Report, check_conservation

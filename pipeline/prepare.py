@@ -2,6 +2,7 @@
 
 from confluent_kafka.admin import AdminClient
 
+from pipeline.local.platform import LocalPlatform
 from pipeline.settings import Settings
 from streams.topics import TOPICS, declare_topics
 
@@ -12,7 +13,7 @@ def make_topics(settings: Settings) -> list[str]:
     Raises:
         TopicsError: Kafka cannot be reached or refuses, or a topic has another partition count.
     """
-    from pipeline.commands.process import changelogs  # noqa: PLC0415  (Faust is slow to import)
+    from pipeline.stages import changelogs  # noqa: PLC0415  (Faust is slow to import)
 
     admin = AdminClient(settings.kafka.librdkafka())
     return declare_topics(
@@ -32,3 +33,18 @@ def migrate_database(settings: Settings) -> list[str]:
     from sinks.migrate import upgrade  # noqa: PLC0415  (SQLAlchemy and Alembic are slow to import)
 
     return upgrade(settings.postgres_url.get_secret_value(), session_gap_seconds=settings.session_gap_seconds)
+
+
+def start_pipeline(platform: LocalPlatform) -> None:
+    """Bring database and topics up to date, and start the workers.
+
+    Raises:
+        MigrationError: the database is newer than this version knows.
+        TopicsError: a topic has another partition count.
+    """
+    for revision in migrate_database(platform.settings):
+        platform.say(f"database: applied {revision}")
+    made = make_topics(platform.settings)
+    if made:
+        platform.say(f"kafka: created {len(made)} topics")
+    platform.start_workers()

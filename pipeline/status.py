@@ -9,24 +9,19 @@ from typing import Any
 import psycopg
 from botocore.exceptions import BotoCoreError, ClientError
 
-from pipeline.commands.ingest import aws_of
+from pipeline.aws import aws_of
 from pipeline.errors import UserError
 from pipeline.settings import Settings
-from pipeline.workers import PROCESS_GROUP, SINK_GROUP
+from sinks.registry import SINKS
 from streams.events import STREAMS
 from streams.ingest.backlog import stream_backlog
 from streams.ingest.source import SourceError
 from streams.lag import TopicLag, topic_lags
 from streams.topics import (
     CLEAN_EVENTS,
-    CLEAN_LOGS,
     CLEAN_PRODUCTS,
-    DEAD_LETTERS,
-    SILVER_CUSTOMERS,
-    SILVER_IDENTITIES,
-    SILVER_LATE_EVENTS,
-    SILVER_PRODUCTS,
-    SILVER_SESSIONS,
+    PROCESS_GROUP,
+    SINK_GROUP,
     KafkaUnreachableError,
     raw_topic,
 )
@@ -35,18 +30,7 @@ RAW = tuple(raw_topic(stream) for stream in STREAMS)
 PROCESSED = (*RAW, CLEAN_EVENTS, CLEAN_PRODUCTS)
 # In the order of the path, so that a look at one after the other cannot miss what moves on meanwhile:
 # sinks of facts find conflicts, which are dead letters.
-SUNK = (
-    *RAW,
-    CLEAN_EVENTS,
-    CLEAN_PRODUCTS,
-    CLEAN_LOGS,
-    SILVER_CUSTOMERS,
-    SILVER_PRODUCTS,
-    SILVER_SESSIONS,
-    SILVER_IDENTITIES,
-    SILVER_LATE_EVENTS,
-    DEAD_LETTERS,
-)
+SUNK = tuple(SINKS)
 
 
 @dataclass(frozen=True)

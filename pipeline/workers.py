@@ -14,9 +14,6 @@ from streams.topics import KafkaUnreachableError, TopicsError
 TRY_AGAIN = 75
 """Exit code of what may succeed later (EX_TEMPFAIL of sysexits.h); supervisors start the worker again."""
 
-PROCESS_GROUP = "pipeline-process"
-SINK_GROUP = "pipeline-sink"
-
 
 def engine_config(settings: Settings, app_id: str) -> EngineConfig:
     """Give what the engine needs of the settings."""

@@ -29,6 +29,10 @@ SILVER_IDENTITIES: Final = "silver.identities"
 SILVER_LATE_EVENTS: Final = "silver.late-events"
 DEAD_LETTERS: Final = "dead-letters"
 
+PROCESS_GROUP: Final = "pipeline-process"
+SINK_GROUP: Final = "pipeline-sink"
+"""The consumer groups of the two kinds of workers."""
+
 
 def raw_topic(stream: Stream) -> str:
     """Give the topic that holds a stream's records as they came."""

@@ -11,8 +11,6 @@ from psycopg import sql
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.commands.sending import progress_bar
-from pipeline.commands.up import start_pipeline
 from pipeline.commands.verify import show as show_report
 from pipeline.console import make_console
 from pipeline.demo import DemoResult, run_demo
@@ -20,6 +18,8 @@ from pipeline.errors import UserError
 from pipeline.local.platform import LocalPlatform
 from pipeline.local.programs import default_workers
 from pipeline.local.signals import stop_by_signals
+from pipeline.prepare import start_pipeline
+from pipeline.sending import progress_bar
 from pipeline.settings import load_settings
 from producer.run import ProduceConfig, now
 

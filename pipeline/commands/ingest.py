@@ -8,13 +8,14 @@ from typing import get_args
 import click
 from confluent_kafka.admin import AdminClient
 
+from pipeline.aws import aws_of
 from pipeline.errors import CONFIGURATION
 from pipeline.settings import Settings, SettingsError, load_settings
 from streams.events import Stream
 from streams.ingest.forwarder import ForwardError, KafkaForwarder
 from streams.ingest.in_process import StreamReplacedError, run_in_process
 from streams.ingest.launcher import RESTART_WANTED, Launch, StopSignal, run_daemon, worker_id, worker_slot
-from streams.ingest.source import Aws, SourceError, UnreachableError
+from streams.ingest.source import SourceError, UnreachableError
 from streams.topics import KafkaUnreachableError, TopicsError, check_topics, partition_counts, raw_topic
 
 CHECKPOINT_EVERY_SECONDS = 5.0
@@ -51,13 +52,6 @@ def run(streams: tuple[Stream, ...], *, in_process: bool) -> int:
     except (SettingsError, SourceError, TopicsError) as error:
         click.echo(str(error), err=True)
         return CONFIGURATION
-
-
-def aws_of(settings: Settings) -> Aws:
-    """Give where Kinesis and DynamoDB are."""
-    # An emulator serves both; leases of an emulated stream must never reach AWS.
-    dynamodb = settings.dynamodb_endpoint or settings.kinesis_endpoint
-    return Aws(settings.aws_region, settings.kinesis_endpoint, dynamodb)
 
 
 def launch_of(settings: Settings, stream: Stream, environment: dict[str, str]) -> Launch:

@@ -8,8 +8,8 @@ from typing import Any, get_args
 
 import click
 
-from pipeline.commands.sending import INTERRUPTED, Stopping, make_writer, progress_bar
 from pipeline.errors import CONFIGURATION, UserError
+from pipeline.sending import INTERRUPTED, Stopping, make_writer, progress_bar
 from pipeline.settings import SettingsError, load_settings
 from producer.kinesis import KinesisError
 from producer.loading import LinePlace, LoadError, LoadSummary

@@ -1,19 +1,14 @@
 """`pipeline process`: a worker that cleans events, and keeps sessions and entities."""
 
 import sys
-from collections.abc import Sequence
-from datetime import timedelta
 
 import click
 
-from pipeline.errors import CONFIGURATION, UserError
 from pipeline.settings import Settings
-from pipeline.workers import PROCESS_GROUP, engine_config, run
-from processors.rates import RatesError
-from processors.stages import ProcessingConfig, make_stages
-from streams.engine.app import BatchApp, changelog_topics, create_app
-from streams.engine.batch import Stage
-from streams.topics import Topic
+from pipeline.stages import stages_of
+from pipeline.workers import engine_config, run
+from streams.engine.app import BatchApp, create_app
+from streams.topics import PROCESS_GROUP
 
 
 @click.command("process")
@@ -35,25 +30,3 @@ def make_app(settings: Settings, *, accept_flood: bool = False) -> BatchApp:
     """
     stages = stages_of(settings, accept_flood=accept_flood)
     return create_app(engine_config(settings, PROCESS_GROUP), stages=stages)
-
-
-def stages_of(settings: Settings, *, accept_flood: bool = False) -> Sequence[Stage]:
-    """Make the stages; raises UserError when the exchange rates cannot be read."""
-    try:
-        return make_stages(
-            ProcessingConfig(
-                rates_file=settings.rates_file,
-                base_currency=settings.base_currency,
-                gap=timedelta(seconds=settings.session_gap_seconds),
-                email_secret=settings.email_hash_secret.get_secret_value().encode(),
-                own_hosts=settings.own_hosts,
-                accept_flood=accept_flood,
-            )
-        )
-    except RatesError as error:
-        raise UserError(f"{error} (PIPELINE_RATES_FILE)", exit_code=CONFIGURATION) from error
-
-
-def changelogs(settings: Settings) -> list[Topic]:
-    """Give the changelogs that the worker's tables need, to be declared."""
-    return changelog_topics(PROCESS_GROUP, stages_of(settings))

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from pipeline.commands.sending import INTERRUPTED, Stopping, make_writer, progress_bar
 from pipeline.errors import CONFIGURATION, UserError
+from pipeline.sending import INTERRUPTED, Stopping, make_writer, progress_bar
 from pipeline.settings import Settings, SettingsError, load_settings
 from producer.kinesis import KinesisError
 from producer.ledger import LedgerWriter

@@ -7,11 +7,12 @@ import click
 
 from pipeline.errors import CONFIGURATION, UserError
 from pipeline.settings import Settings
-from pipeline.workers import SINK_GROUP, TRY_AGAIN, engine_config, run
+from pipeline.workers import TRY_AGAIN, engine_config, run
 from sinks.app import make_sinks
 from sinks.migrate import MigrationError, check
 from sinks.registry import open_database
 from streams.engine.app import BatchApp, create_app
+from streams.topics import SINK_GROUP
 
 
 @click.command("sink")

@@ -14,10 +14,10 @@ from pipeline.local.platform import LocalPlatform
 from pipeline.local.programs import default_workers, producer
 from pipeline.local.signals import stop_by_signals
 from pipeline.local.supervisor import State
-from pipeline.prepare import make_topics, migrate_database
+from pipeline.prepare import start_pipeline
 from pipeline.settings import load_settings
 from pipeline.status import RAW, Status, look, wait_drained
-from pipeline.workers import PROCESS_GROUP, SINK_GROUP
+from streams.topics import PROCESS_GROUP, SINK_GROUP
 
 LOOK_SECONDS = 1.0
 DRAIN_SECONDS = 30.0
@@ -57,21 +57,6 @@ def drain(platform: LocalPlatform) -> None:
             f"Kinesis is not empty after {DRAIN_SECONDS:.0f} s: the emulator forgets what was not copied "
             f"to Kafka; send it again with `pipeline load`"
         )
-
-
-def start_pipeline(platform: LocalPlatform) -> None:
-    """Bring database and topics up to date, and start the workers.
-
-    Raises:
-        MigrationError: the database is newer than this version knows.
-        TopicsError: a topic has another partition count.
-    """
-    for revision in migrate_database(platform.settings):
-        platform.say(f"database: applied {revision}")
-    made = make_topics(platform.settings)
-    if made:
-        platform.say(f"kafka: created {len(made)} topics")
-    platform.start_workers()
 
 
 def watch(platform: LocalPlatform) -> None:

@@ -12,11 +12,11 @@ import psycopg
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from pipeline.commands.sending import Stopping, make_writer
-from pipeline.commands.up import start_pipeline
 from pipeline.local.platform import LocalPlatform
 from pipeline.local.programs import default_workers, worker
+from pipeline.prepare import start_pipeline
 from pipeline.reconcile import reconcile
+from pipeline.sending import Stopping, make_writer
 from pipeline.settings import Settings
 from pipeline.status import look, wait_idle
 from pipeline.verify import check_conservation
