@@ -1,6 +1,8 @@
 """Temporary tables that batches are copied into, from where one statement merges them into the real ones.
 
-Each connection makes them once; they are empty again after every transaction.
+Each connection makes them once, and empties one when it is used again. Not by `ON COMMIT DELETE ROWS`: that
+truncates the tables of all topics at every commit, which takes 4 to 8 ms, more than all else that a small
+batch costs.
 """
 
 from collections.abc import Iterable, Sequence
@@ -31,7 +33,7 @@ class Staging:
     def create(self) -> str:
         """The statement that makes the table."""
         columns = ", ".join(f'"{name}" {kind}' for name, kind in self.types.items())
-        return f"CREATE TEMPORARY TABLE {self.name} ({columns}) ON COMMIT DELETE ROWS"
+        return f"CREATE TEMPORARY TABLE {self.name} ({columns})"
 
 
 def staging_of(table: Table, *, without: Iterable[str] = (), extra: dict[str, str] | None = None) -> Staging:
@@ -45,8 +47,19 @@ def staging_of(table: Table, *, without: Iterable[str] = (), extra: dict[str, st
     return Staging(f"stage_{table.name}", types | (extra or {}))
 
 
-def copy_rows(connection: Connection, staging: Staging, rows: Iterable[Sequence[Any]]) -> None:
-    """Copy rows (values in the order of the staging table's columns) into the staging table."""
+def copy_rows(
+    connection: Connection, staging: Staging, rows: Iterable[Sequence[Any]], *, append: bool = False
+) -> None:
+    """Copy rows into the staging table, in place of what an earlier transaction left there.
+
+    Args:
+        connection: that has the table.
+        staging: the table.
+        rows: values in the order of its columns.
+        append: keep what this transaction has already copied.
+    """
+    if not append:
+        connection.execute(f"TRUNCATE {staging.name}".encode())
     statement = f"COPY {staging.name} ({staging.columns}) FROM STDIN"
     with connection.cursor() as cursor, cursor.copy(statement.encode()) as copy:
         for row in rows:

@@ -80,14 +80,17 @@ def _write(connection: Connection, facts: Sequence[Fact]) -> list[int]:
         first_of_id.setdefault(fact.event_id, fact.table)
     misplaced = [fact for fact in facts if first_of_id[fact.event_id] != fact.table]
     repeated = {fact.table for fact in misplaced}
+    copied: set[str] = set()
     # Always in the order of STAGING, so that two workers never wait for each other in a circle.
     for table, staging in STAGING.items():
         rows = [fact.row for fact in facts if fact.table == table and first_of_id[fact.event_id] == table]
         if rows:
             copy_rows(connection, staging, rows)
+            copied.add(table)
             if connection.execute(INSERTS[table].encode()).fetchone() != (len(rows),):
                 repeated.add(table)
     for table in sorted({fact.table for fact in misplaced}):
-        copy_rows(connection, STAGING[table], (fact.row for fact in misplaced if fact.table == table))
+        rows = [fact.row for fact in misplaced if fact.table == table]
+        copy_rows(connection, STAGING[table], rows, append=table in copied)
     found = [connection.execute(CONFLICTS[table].encode()).fetchall() for table in sorted(repeated)]
     return [int(str(offset)) for rows in found for (offset,) in rows]
