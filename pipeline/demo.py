@@ -11,7 +11,6 @@ from pipeline.gold import GoldRun, build_gold
 from pipeline.local.platform import LocalPlatform
 from pipeline.reconcile import Reconciliation, reconcile
 from pipeline.sending import Stopping, make_writer
-from pipeline.settings import Settings
 from pipeline.status import Status, look, wait_idle
 from pipeline.verify import Report, check_conservation
 from producer.ledger import LedgerWriter
@@ -68,7 +67,7 @@ def run_demo(
         produce(config, make_writer(settings, Stopping()), ledger, summary=result.sent, progress=progress)
     say("waiting until all of it is in silver")
     with _timed(result, "processing"):
-        _wait_until_through(settings)
+        _wait_until_through(platform)
     result.status = look(settings)
     say("building gold")
     with _timed(result, "gold"):
@@ -80,8 +79,15 @@ def run_demo(
     return result
 
 
-def _wait_until_through(settings: Settings) -> None:
-    if not wait_idle(settings, THROUGH_SECONDS):
+def _wait_until_through(platform: LocalPlatform) -> None:
+    settings = platform.settings
+
+    def check_workers() -> None:
+        for name, state in platform.states().items():
+            if state.state == "EXITED":
+                raise UserError(f"{name} has stopped with {state.exit_code}: see {platform.log_file(name)}")
+
+    if not wait_idle(settings, THROUGH_SECONDS, meanwhile=check_workers):
         raise UserError(
             f"not everything is through after {THROUGH_SECONDS:.0f} s: see the logs in {settings.home}"
         )

@@ -6,9 +6,10 @@ environment: they are given values.
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -19,6 +20,7 @@ from pydantic_settings import (
 from streams.kafka import KafkaConfig
 
 ENDPOINTS_FILE = "endpoints.json"
+DEFAULT_SECRET = "change me"  # noqa: S105  (refused outside dev)
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -75,7 +77,7 @@ class Settings(BaseSettings):
         description="exchange rates by date: rate_date, currency, rate",
     )
     email_hash_secret: SecretStr = Field(
-        SecretStr("change me"), description="key of the e-mail hash; set your own outside dev"
+        SecretStr(DEFAULT_SECRET), description="key of the e-mail hash; set your own outside dev"
     )
     gold_every_seconds: int = Field(300, ge=5, description="interval of dbt builds")
 
@@ -91,6 +93,12 @@ class Settings(BaseSettings):
         """Put the running local platform's own endpoints below what the user sets."""
         local = _LocalEndpoints(settings_cls, (init_settings, env_settings, dotenv_settings))
         return init_settings, env_settings, dotenv_settings, local, file_secret_settings
+
+    @model_validator(mode="after")
+    def _want_own_secret(self) -> Self:
+        if self.environment != "dev" and self.email_hash_secret.get_secret_value() == DEFAULT_SECRET:
+            raise PydanticCustomError("own_secret", "PIPELINE_EMAIL_HASH_SECRET must be set outside dev")
+        return self
 
     @field_validator("own_hosts", mode="before")
     @classmethod
@@ -154,11 +162,15 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        lines = [
-            f"PIPELINE_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']} (it is {_shown(e)!r})"
-            for e in error.errors()
-        ]
+        lines = [_line(problem) for problem in error.errors()]
         raise SettingsError("wrong settings:\n  " + "\n  ".join(lines)) from None
+
+
+def _line(problem: Any) -> str:
+    if not problem["loc"]:  # of several settings together
+        return str(problem["msg"])
+    name = "_".join(map(str, problem["loc"]))
+    return f"PIPELINE_{name.upper()}: {problem['msg']} (it is {_shown(problem)!r})"
 
 
 def _shown(error: Any) -> str:

@@ -1,7 +1,7 @@
 """How the pipeline is: every hop with what waits before it, how old events get, whether all is through."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -111,8 +111,20 @@ def is_idle(settings: Settings) -> bool:
     )
 
 
-def wait_idle(settings: Settings, timeout_seconds: float, poll_seconds: float = 1.0) -> bool:
+def wait_idle(
+    settings: Settings,
+    timeout_seconds: float,
+    poll_seconds: float = 1.0,
+    *,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> bool:
     """Wait until all is through.
+
+    Args:
+        settings: where the parts are.
+        timeout_seconds: when to give up.
+        poll_seconds: between two looks.
+        meanwhile: called after each look; may raise to give up.
 
     Returns:
         whether it was, in time.
@@ -124,6 +136,7 @@ def wait_idle(settings: Settings, timeout_seconds: float, poll_seconds: float = 
     while not is_idle(settings):
         if time.monotonic() > deadline:
             return False
+        meanwhile()
         time.sleep(poll_seconds)
     return True
 
@@ -167,6 +180,8 @@ def look(settings: Settings, sample_seconds: float = 1.0) -> Status:
     try:
         with psycopg.connect(settings.postgres_url.get_secret_value(), connect_timeout=5) as connection:
             ages, letters, gold = _ages(connection), _dead_letters(connection), _last_gold(connection)
+    except psycopg.errors.UndefinedTable as error:
+        raise UserError("the database has no tables yet: run `pipeline migrate` or `pipeline up`") from error
     except psycopg.Error as error:
         raise UserError(f"Postgres does not answer: {_one_line(error)}") from error
     return Status(

@@ -116,7 +116,8 @@ def check_topics(found: Mapping[str, int], wanted: Iterable[str], partitions: in
     if wrong:
         raise TopicsError(
             f"topics must have {partitions} partitions (PIPELINE_PARTITIONS), but {', '.join(wrong)}: "
-            f"set PIPELINE_PARTITIONS to what they have, or make the topics again and run `pipeline rebuild`"
+            f"set PIPELINE_PARTITIONS to what they have. A topic that has records keeps its number: "
+            f"equal keys would no longer meet in one partition"
         )
 
 

@@ -12,7 +12,7 @@ from typing import Self
 from pipeline.errors import CONFIGURATION, LocalError
 from pipeline.local import leftovers, services
 from pipeline.local.home import Home, disk_errors
-from pipeline.local.ports import choose_port
+from pipeline.local.ports import choose_port, starting_alone
 from pipeline.local.programs import PRODUCE, Program, write_supervisor_configuration
 from pipeline.local.supervisor import State, Supervisor, socket_path
 from pipeline.settings import Settings
@@ -102,8 +102,11 @@ class LocalPlatform:
             with disk_errors(self.home):
                 self._home.check_disk()
                 self._clean_up()
-                self._prepare()
-                self.start_services()
+                # One at a time: between the choice of a port and its use another home could take it, and
+                # would then be taken for this one's.
+                with starting_alone():
+                    self._prepare()
+                    self.start_services()
         except BaseException:
             self.stop()
             raise

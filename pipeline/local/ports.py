@@ -1,12 +1,20 @@
 """Which ports the local services listen on, all on the loopback address."""
 
+import contextlib
 import errno
+import os
 import socket
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from filelock import FileLock, Timeout
 
 from pipeline.errors import CONFIGURATION, LocalError
 
 HOST = "127.0.0.1"
+ALONE_SECONDS: Final = 180.0
 
 
 def is_free(port: int) -> bool:
@@ -51,3 +59,23 @@ def choose_port(what: str, *, given: int | None, preferred: Iterable[int | None]
             )
         return given
     return next((port for port in preferred if port is not None and is_free(port)), None) or free_port()
+
+
+@contextlib.contextmanager
+def starting_alone() -> Iterator[None]:
+    """Keep a user's other platforms from starting meanwhile.
+
+    Raises:
+        LocalError: another one has been starting for minutes.
+    """
+    lock = FileLock(Path(tempfile.gettempdir()) / f"event-pipeline-{os.getuid()}.lock")
+    try:
+        lock.acquire(timeout=ALONE_SECONDS)
+    except Timeout:
+        raise LocalError(
+            f"another platform of yours has been starting for {ALONE_SECONDS:.0f} s: see what keeps it"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()

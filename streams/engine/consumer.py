@@ -92,8 +92,8 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
                 raise OperatorError(
                     f"{tp.topic}[{tp.partition}]: retention deleted records {offset} to {first[tp] - 1} "
                     f"before they were processed. To accept their loss, stop the workers and run "
-                    f"kafka-consumer-groups.sh --group {self.app.conf.id} --topic {tp.topic}:{tp.partition} "
-                    f"--reset-offsets --to-earliest --execute"
+                    f"Kafka's own kafka-consumer-groups.sh --bootstrap-server … --group {self.app.conf.id} "
+                    f"--topic {tp.topic}:{tp.partition} --reset-offsets --to-earliest --execute"
                 )
         positions = {tp: first[tp] if offset is None else offset for tp, offset in committed.items()}
         return consumer._subscription.subscription.assignment, positions
