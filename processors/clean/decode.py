@@ -24,6 +24,9 @@ from streams.events import (
 CLASS_OF_TYPE: dict[str, type[Event]] = {
     event_type_of(event_class): event_class for classes in EVENT_CLASSES.values() for event_class in classes
 }
+NUL_ESCAPE = b"\\u0000"
+"""How JSON spells NUL; a raw one is no JSON."""
+
 Problem = tuple[Reason, FieldError]
 _JSON_TYPES: dict[Any, tuple[type, ...]] = {
     int: (int,),
@@ -44,7 +47,26 @@ def decode_event(stream: Stream, value: bytes) -> Event | Refusal:
         event: Event = DECODERS[stream].decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return explain_refusal(stream, value)
+    if NUL_ESCAPE in value:
+        paths = list(_nul_paths(msgspec.to_builtins(event), "$"))
+        if paths:
+            return Refusal(
+                Reason.INVALID_VALUE, [FieldError(path, "holds a NUL character") for path in paths]
+            )
     return event
+
+
+def _nul_paths(value: Any, path: str) -> Iterator[str]:
+    """Find texts with a NUL character, which Postgres cannot store; in unknown fields they do not matter."""
+    if isinstance(value, str):
+        if "\0" in value:
+            yield path
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _nul_paths(inner, f"{path}.{name}")
+    elif isinstance(value, list):
+        for i, inner in enumerate(value):
+            yield from _nul_paths(inner, f"{path}[{i}]")
 
 
 def explain_refusal(stream: Stream, value: bytes) -> Refusal:

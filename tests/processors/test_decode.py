@@ -49,8 +49,12 @@ def test_a_right_event_is_typed_and_its_money_is_exact() -> None:
     assert (str(event.amount), str(event.discount)) == ("0.1", "0.30")
 
 
-def test_an_unknown_field_is_ignored() -> None:
-    assert isinstance(decode(changed(colour="red")), Purchase)
+def test_an_unknown_field_is_ignored_whatever_it_holds() -> None:
+    assert isinstance(decode(changed(colour="red", more={"x": "\0"})), Purchase)
+
+
+def test_the_text_of_an_escape_is_no_nul_character() -> None:
+    assert isinstance(decode(changed(order_id="C:\\u0000")), Purchase)
 
 
 @pytest.mark.parametrize(
@@ -87,6 +91,14 @@ def test_an_unknown_field_is_ignored() -> None:
         ),
         (changed(context={"country": "Germany"}), Reason.INVALID_VALUE, "$.context.country"),
         (changed(context=[]), Reason.WRONG_TYPE, "$.context"),
+        (changed(order_id="o\0"), Reason.INVALID_VALUE, "$.order_id"),
+        (changed(context={"page_url": "/\0"}), Reason.INVALID_VALUE, "$.context.page_url"),
+        (
+            changed(items=[{**PURCHASE["items"][0], "category": "\0"}]),
+            Reason.INVALID_VALUE,
+            "$.items[0].category",
+        ),
+        (b'{"event_type": "log", "message": "\\ud800"}', Reason.NOT_JSON, "$"),
     ],
 )
 def test_a_broken_record_is_refused_with_its_reason_and_path(value: Any, reason: Reason, path: str) -> None:
