@@ -1,0 +1,164 @@
+"""The engine on a real broker: two workers share partitions, are killed and stopped, and nothing is lost."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from pipeline.local.platform import LocalPlatform
+from streams.engine.app import changelog_topic
+from streams.engine.changelog import ChangelogReader, new_consumer
+from streams.engine.table import EPOCH_KEY, PartitionTable
+from streams.kafka import KafkaConfig
+from streams.lag import topic_lags
+from streams.topics import Topic, declare_topics
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
+
+PARTITIONS = 4
+KEYS = 50
+WORKER = Path(__file__).with_name("union_worker.py")
+
+
+class World:
+    """A topic, what reads it, and what was put into it."""
+
+    def __init__(self, platform: LocalPlatform, name: str, state: Path) -> None:
+        self.kafka = KafkaConfig(platform.kafka_bootstrap)
+        self.app_id, self.topic, self.output, self.state = name, f"{name}.in", f"{name}.out", state
+        self.sent: dict[bytes, set[bytes]] = {}
+        self.workers: list[subprocess.Popen[bytes]] = []
+        self._producer = Producer(self.kafka.librdkafka_producer())
+        topics = [
+            Topic(self.topic),
+            Topic(self.output),
+            Topic(changelog_topic(name, "union"), compacted=True),
+        ]
+        declare_topics(AdminClient(self.kafka.librdkafka()), topics, partitions=PARTITIONS, replication=1)
+
+    def start_worker(self) -> subprocess.Popen[bytes]:
+        arguments = [self.app_id, self.topic, self.output, str(self.state), str(PARTITIONS)]
+        command = [sys.executable, str(WORKER), self.kafka.bootstrap, *arguments]
+        worker = subprocess.Popen(command, cwd=Path(__file__).parents[3], stderr=subprocess.DEVNULL)
+        self.workers.append(worker)
+        return worker
+
+    def send(self, count: int) -> None:
+        start = sum(map(len, self.sent.values()))
+        for number in range(start, start + count):
+            key, value = b"k%d" % (number % KEYS), b"%d" % number
+            self.sent.setdefault(key, set()).add(value)
+            self._producer.produce(self.topic, value, key)
+        self._producer.flush()
+
+    def lag(self) -> int:
+        (lag,) = topic_lags(self.kafka, self.app_id, [self.topic])
+        return lag.lag
+
+    def wait(self, reached: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 60
+        while not reached():
+            assert time.monotonic() < deadline, f"lag {self.lag()}"
+            time.sleep(0.2)
+
+    def handed_on(self) -> dict[bytes, set[bytes]]:
+        consumer = Consumer({**self.kafka.librdkafka(), "group.id": "test", "enable.partition.eof": True})
+        consumer.assign([TopicPartition(self.output, p, 0) for p in range(PARTITIONS)])
+        found: dict[bytes, set[bytes]] = {}
+        ended = 0
+        while ended < PARTITIONS:
+            for message in consumer.consume(1000, timeout=1):
+                if message.error() is not None:
+                    ended += 1
+                else:
+                    found.setdefault(message.key() or b"", set()).add(message.value() or b"")
+        consumer.close()
+        return found
+
+    def recovered(self, folder: Path) -> dict[bytes, set[bytes]]:
+        """The state as a worker without a local copy would recover it."""
+        found = {}
+        bounds = new_consumer(self.kafka)
+        for partition in range(PARTITIONS):
+            changelog = ChangelogReader(self.kafka, changelog_topic(self.app_id, "union"), partition, bounds)
+            table = PartitionTable(folder / str(partition), changelog)
+            table.recover()
+            for key in self.sent:
+                value = table.get(key)
+                if value is not None and key != EPOCH_KEY:
+                    found[key] = set(value.split(b","))
+            table.close()
+        bounds.close()
+        return found
+
+
+@pytest.fixture
+def world(platform: LocalPlatform, unique: Callable[[str], str], tmp_path: Path) -> Iterator[World]:
+    world = World(platform, unique("union"), tmp_path / "state")
+    yield world
+    for worker in world.workers:
+        if worker.poll() is None:
+            worker.kill()
+        worker.wait()
+
+
+def test_two_workers_killed_in_turn_lose_nothing(world: World, tmp_path: Path) -> None:
+    world.send(5_000)
+    first, second = world.start_worker(), world.start_worker()
+    for _ in range(2):
+        world.wait(lambda: world.lag() < 4_000)
+        world.send(5_000)
+        os.kill(first.pid, signal.SIGKILL)
+        first, second = second, world.start_worker()
+    world.wait(lambda: world.lag() == 0)
+    assert world.handed_on() == world.sent
+    assert world.recovered(tmp_path / "again") == world.sent
+
+
+def test_a_stopped_worker_has_committed_all_it_did_and_a_new_one_goes_on_from_there(
+    world: World, tmp_path: Path
+) -> None:
+    world.send(3_000)
+    worker = world.start_worker()
+    world.wait(lambda: world.lag() == 0)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(timeout=20) == 0
+    assert world.lag() == 0
+    world.send(1_000)
+    world.start_worker()
+    world.wait(lambda: world.lag() == 0)
+    assert world.recovered(tmp_path / "again") == world.sent
+
+
+def test_a_worker_that_lost_its_local_state_makes_it_again(world: World, tmp_path: Path) -> None:
+    world.send(2_000)
+    worker = world.start_worker()
+    world.wait(lambda: world.lag() == 0)
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.wait()
+    (folder,) = (path for path in (world.state / world.app_id).iterdir() if path.is_dir())
+    folder.rename(tmp_path / "lost")
+    world.send(2_000)
+    world.start_worker()
+    world.wait(lambda: world.lag() == 0)
+    assert world.recovered(tmp_path / "again") == world.sent
+
+
+def test_a_missing_topic_is_refused_with_what_to_do(world: World) -> None:
+    command = [sys.executable, str(WORKER), world.kafka.bootstrap, world.app_id, "no.such.topic"]
+    done = subprocess.run(
+        [*command, world.output, str(world.state), str(PARTITIONS)],
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "no.such.topic" in done.stderr
+    assert "pipeline topics" in done.stderr
