@@ -171,7 +171,8 @@ class KinesisWriter:
             raise KinesisError(_explain(stream, code, error)) from error
         except NoCredentialsError as error:
             raise KinesisError(
-                "no AWS credentials were found: configure them as for the aws command"
+                "no AWS credentials were found: start the local platform (`pipeline up`), "
+                "or configure them as for the aws command"
             ) from error
         except BotoCoreError as error:
             return records, str(error)

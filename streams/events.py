@@ -20,9 +20,10 @@ MAX_EVENT_BYTES = 1024 * 1024
 
 Id = Annotated[str, Meta(min_length=1, max_length=128)]
 Instant = Annotated[datetime, Meta(tz=True)]
-Country = Annotated[str, Meta(pattern="^[A-Za-z]{2}$")]
-Currency = Annotated[str, Meta(pattern="^[A-Z]{3}$")]
-Email = Annotated[str, Meta(pattern="^[^@]+@[^@]+$", max_length=320)]
+# With a length, because $ also matches before a line's end.
+Country = Annotated[str, Meta(pattern="^[A-Za-z]{2}$", max_length=2)]
+Currency = Annotated[str, Meta(pattern="^[A-Z]{3}$", max_length=3)]
+Email = Annotated[str, Meta(pattern=r"^[^@\s]+@[^@\s]+(?!\s)$", max_length=320)]
 Quantity = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 
 
@@ -206,7 +207,7 @@ class Log(Event, kw_only=True, tag="log"):
     service: str
     level: Literal["debug", "info", "warning", "error", "critical"]
     message: str
-    latency_ms: float | None = None
+    latency_ms: Annotated[float, Meta(ge=0, le=1e12)] | None = None
     status_code: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
     trace_id: str | None = None
 

@@ -40,8 +40,14 @@ class Home:
             LocalError: another process holds it, or it cannot be written.
         """
         with disk_errors(self.path):
-            self.run.mkdir(parents=True, exist_ok=True)
-            self.logs.mkdir(exist_ok=True)
+            try:
+                self.run.mkdir(parents=True, exist_ok=True)
+                self.logs.mkdir(exist_ok=True)
+            except FileNotFoundError as error:  # as in /proc, where nothing can be made
+                raise LocalError(
+                    f"{self.path} cannot be made: set PIPELINE_HOME to a folder of yours",
+                    exit_code=CONFIGURATION,
+                ) from error
             owner = self.run / "up.pid"
             try:
                 self._lock.acquire(timeout=0)

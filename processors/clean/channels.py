@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+CACHED_HOSTS = 20_000
+HOST_CHARACTERS = 253
+"""The longest name that DNS allows; it also bounds what is kept for one host."""
 RULES_FILE = Path(__file__).with_name("channels.toml")
 
 
@@ -41,15 +44,22 @@ class Channels:
         ]
         self._kind_of_host = {host: kind for kind, hosts in table["referrers"].items() for host in hosts}
         self._own = frozenset(own_hosts)
-        self.channel_of = lru_cache(maxsize=20_000)(self._channel_of)
+        self._kind_of = lru_cache(maxsize=CACHED_HOSTS)(self._referrer_kind)
 
-    def _channel_of(
-        self, utm_source: str | None, utm_medium: str | None, referrer: str | None, page_url: str | None
+    def channel_of(
+        self, utm_source: str | None, utm_medium: str | None, referrer_host: str | None, own_host: str | None
     ) -> str:
-        """Give the channel of a visit that began with these; all but the hosts are compared in lower case."""
+        """Give the channel of a visit.
+
+        Args:
+            utm_source: compared in lower case, as `utm_medium` is.
+            utm_medium: likewise.
+            referrer_host: host of the referring page (`host_of`), if there is one.
+            own_host: host of the page that was visited, which is no referrer.
+        """
         medium = (utm_medium or "").strip().lower()
         source = (utm_source or "").strip().lower()
-        kind = self._referrer_kind(referrer, page_url)
+        kind = None if referrer_host is None or referrer_host == own_host else self._kind_of(referrer_host)
         for rule in self._rules:
             if (
                 (rule.medium is None or medium in rule.medium)
@@ -60,9 +70,8 @@ class Channels:
                 return rule.channel
         return "direct"
 
-    def _referrer_kind(self, referrer: str | None, page_url: str | None) -> str | None:
-        host = host_of(referrer)
-        if host is None or host == host_of(page_url) or any(suffix in self._own for suffix in _above(host)):
+    def _referrer_kind(self, host: str) -> str | None:
+        if any(suffix in self._own for suffix in _above(host)):
             return None
         # The longest name decides: mail.google.com before google.*
         for suffix in _above(host):
@@ -78,9 +87,10 @@ def host_of(url: str | None) -> str | None:
     if not url:
         return None
     try:
-        return urlsplit(url if "//" in url else f"//{url}").hostname
+        host = urlsplit(url if "//" in url else f"//{url}").hostname
     except ValueError:
         return None
+    return host[:HOST_CHARACTERS] if host else None
 
 
 def _above(host: str) -> list[str]:

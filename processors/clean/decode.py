@@ -24,6 +24,12 @@ from streams.events import (
 CLASS_OF_TYPE: dict[str, type[Event]] = {
     event_type_of(event_class): event_class for classes in EVENT_CLASSES.values() for event_class in classes
 }
+_WANTED: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    Decimal: "a number or a decimal string",
+}
 NUL_ESCAPE = b"\\u0000"
 """How JSON spells NUL; a raw one is no JSON."""
 
@@ -116,7 +122,8 @@ def _problems(value: Any, wanted: Any, path: str) -> Iterator[Problem]:
     elif get_origin(plain) is list:
         yield from _list_problems(value, constrained, get_args(plain)[0], path)
     elif type(value) not in _JSON_TYPES.get(plain, (str,)):
-        yield Reason.WRONG_TYPE, FieldError(path, f"{_json_type(value)} is not what is wanted")
+        wanted_type = _WANTED.get(plain, "a string")
+        yield Reason.WRONG_TYPE, FieldError(path, f"{wanted_type} is wanted, this is {_json_type(value)}")
     else:
         reason = Reason.INVALID_TIMESTAMP if plain is datetime else Reason.INVALID_VALUE
         yield from _refused_value(value, constrained, reason, path)

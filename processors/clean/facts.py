@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import UNSET
 
-from processors.clean.channels import Channels
-from processors.clean.user_agents import parse_user_agent
+from processors.clean.channels import Channels, host_of
+from processors.clean.user_agents import USER_AGENT_CHARACTERS, parse_user_agent
 from processors.rates import Rates, to_base
 from streams.events import (
     CATALOGUE,
@@ -35,6 +35,8 @@ from streams.facts import CatalogueEvent, LogEvent, VisitorEvent
 from streams.topics import CLEAN_EVENTS, CLEAN_LOGS, CLEAN_PRODUCTS
 
 Fact = VisitorEvent | CatalogueEvent | LogEvent
+URL_CHARACTERS = 2048
+CAMPAIGN_CHARACTERS = 256
 PROFILE_FIELDS = ("email", "name", "country", "birth_year", "marketing_opt_in")
 
 _encode_canonical = msgspec.json.Encoder(order="deterministic").encode
@@ -112,14 +114,22 @@ def _catalogue_event(event: Any, common: dict[str, Any]) -> CatalogueEvent:
 
 def _add_context(fact: VisitorEvent, context: Context, channels: Channels) -> None:
     fact.has_context = True
-    fact.page_url, fact.referrer = context.page_url, context.referrer
-    fact.channel = channels.channel_of(
-        context.utm_source, context.utm_medium, context.referrer, context.page_url
+    # Sessions keep these: a visitor's day must fit into one record. Bronze has them whole.
+    fact.page_url, fact.referrer = (
+        _cut(context.page_url, URL_CHARACTERS),
+        _cut(context.referrer, URL_CHARACTERS),
     )
-    fact.campaign = context.utm_campaign
+    fact.channel = channels.channel_of(
+        context.utm_source, context.utm_medium, host_of(fact.referrer), host_of(fact.page_url)
+    )
+    fact.campaign = _cut(context.utm_campaign, CAMPAIGN_CHARACTERS)
     fact.country = context.country.upper() if context.country else None
     if context.user_agent:
-        fact.device, fact.browser, fact.is_bot = parse_user_agent(context.user_agent)
+        fact.device, fact.browser, fact.is_bot = parse_user_agent(context.user_agent[:USER_AGENT_CHARACTERS])
+
+
+def _cut(text: str | None, characters: int) -> str | None:
+    return text if text is None else text[:characters]
 
 
 def _add_transaction(fact: VisitorEvent, event: TransactionEvent, rates: Rates) -> None:

@@ -21,8 +21,8 @@ from streams.events import (
 KNOWN_VERSION: Final = 1
 FUTURE_LIMIT: Final = timedelta(days=1)
 MONEY_DECIMALS: Final = 4
-MONEY_LIMIT: Final = Decimal(10) ** 14
-"""Amounts are stored as numeric(18,4)."""
+MONEY_LIMIT: Final = Decimal(10) ** 10
+"""Amounts and their sums are stored as numeric(18,4): ten thousand of the largest still fit."""
 
 Problem = tuple[Reason, FieldError]
 
@@ -51,10 +51,12 @@ def _problems(event: Event, arrived_at: datetime, rates: Rates) -> Iterator[Prob
         yield _problem(Reason.MISSING_FIELD, "$.anonymous_id", "this or customer_id is required")
     if isinstance(event, TransactionEvent | ProductListed):
         day = event.occurred_at.date()
-        if rates.find(event.currency, day) is None:
+        rate = rates.find(event.currency, day)
+        if rate is None:
             yield _problem(Reason.UNKNOWN_CURRENCY, "$.currency", f"there is no rate for {event.currency}")
-    for path, amount, smallest in _amounts(event):
-        yield from _amount_problems(path, amount, smallest)
+        limit = MONEY_LIMIT / max(rate.rate, Decimal(1)) if rate else MONEY_LIMIT
+        for path, amount, smallest in _amounts(event):
+            yield from _amount_problems(path, amount, smallest, limit)
 
 
 def _time_problems(event: Event, arrived_at: datetime) -> Iterator[Problem]:
@@ -88,13 +90,13 @@ def _amounts(event: Event) -> Iterator[tuple[str, Decimal, str]]:
         yield "$.price", event.price, ">= 0"
 
 
-def _amount_problems(path: str, amount: Decimal, wanted: str) -> Iterator[Problem]:
+def _amount_problems(path: str, amount: Decimal, wanted: str, limit: Decimal) -> Iterator[Problem]:
     if not amount.is_finite():
         yield _problem(Reason.INVALID_VALUE, path, "not a finite number")
     elif amount < 0 or (amount == 0 and wanted == "> 0"):
         yield _problem(Reason.INVALID_VALUE, path, f"must be {wanted}")
-    elif amount >= MONEY_LIMIT:
-        yield _problem(Reason.INVALID_VALUE, path, f"must be below {MONEY_LIMIT}")
+    elif amount >= limit:
+        yield _problem(Reason.INVALID_VALUE, path, f"must be below {MONEY_LIMIT:f} in the base currency too")
     elif amount != round(amount, MONEY_DECIMALS):
         yield _problem(Reason.INVALID_VALUE, path, f"more than {MONEY_DECIMALS} decimal places")
 

@@ -8,6 +8,7 @@ from ua_parser import parse
 MOBILE_SYSTEMS = frozenset({"Android", "iOS", "Windows Phone", "BlackBerry OS", "KaiOS"})
 TABLETS = ("iPad", "Tablet", "Kindle", "Nexus 7", "Nexus 10", "SM-T")
 CACHED_USER_AGENTS = 20_000
+USER_AGENT_CHARACTERS = 1000
 
 
 class Agent(NamedTuple):
@@ -20,8 +21,8 @@ class Agent(NamedTuple):
 
 @lru_cache(maxsize=CACHED_USER_AGENTS)
 def parse_user_agent(user_agent: str) -> Agent:
-    """Read a user agent; the cache bounds both time and memory."""
-    found = parse(user_agent[:1000]).with_defaults()
+    """Read a user agent that the caller has cut to `USER_AGENT_CHARACTERS`, which bounds the cache too."""
+    found = parse(user_agent).with_defaults()
     browser = found.user_agent.family
     family = found.device.family
     if family == "Spider":

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -94,14 +94,17 @@ def json_text(value: bytes) -> str | None:
 
 
 def instant_of_text(text: object) -> datetime | None:
-    """Give the instant that a text in RFC 3339 means, None if it has no offset or is none."""
+    """Give the instant, in UTC, that a text in RFC 3339 means; None if it has no offset or is none.
+
+    None too where UTC leaves the years 1 to 9999, which neither Python nor a driver can hold.
+    """
     if not isinstance(text, str):
         return None
     try:
         instant = datetime.fromisoformat(text)
-    except ValueError:
+        return None if instant.tzinfo is None else instant.astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    return None if instant.tzinfo is None else instant
 
 
 def _readable(value: bytes) -> _Readable:

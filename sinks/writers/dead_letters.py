@@ -54,9 +54,11 @@ def write_dead_letters(database: Database, records: Sequence[Record], partition:
     rows, foreign = letter_rows(records)
     refused = []
     for of_one_round in rounds_of(rows):
-        refused += write_bisecting(database, of_one_round, _write)[1]
+        _, refused_whole = write_bisecting(database, of_one_round, _write)
+        # What was read off the broken record may itself be what cannot be stored; its bytes can.
+        bare = [item._replace(event_id=None, event_type=None, occurred_at=None) for item, _ in refused_whole]
+        refused += write_bisecting(database, bare, _write)[1]
     if refused:
-        # Only texts could be refused, and those are cleaned: a defect of ours, not of the record.
         raise ValueError(f"dead letter {refused[0].item[:5]} cannot be stored: {refused[0].message}")
     now = datetime.now(UTC)
     return [foreign_letter(DEAD_LETTERS, partition, record, message, now) for record, message in foreign]

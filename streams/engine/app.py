@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from faust.serializers import codecs
 from filelock import FileLock, Timeout
 
 from streams.engine.batch import Batch, Sink, Stage
-from streams.engine.changelog import ChangelogReader, new_consumer
+from streams.engine.changelog import ChangelogReader, end_offsets, new_consumer
 from streams.engine.consumer import BatchConsumer, BatchTransport
 from streams.engine.crash import crash
 from streams.engine.output import Outputs
@@ -29,6 +30,8 @@ from streams.topics import Topic, check_topics, partition_counts
 log = logging.getLogger(__name__)
 
 STOP_DEADLINE_SECONDS: Final = 15.0
+WATCH_EVERY_SECONDS: Final = 10.0
+STUCK_SECONDS: Final = 60.0
 SINK_THREADS: Final = 6
 """Batches that all sinks of a process may write at a time, and so its connections to the database."""
 
@@ -87,6 +90,8 @@ class BatchApp(faust.App):
             topic_disable_leader=True,
             consumer_auto_offset_reset="earliest",
             consumer_max_fetch_size=1024 * 1024,
+            # A worker that starts while brokers do may know no partitions yet; it asks again this often.
+            consumer_metadata_max_age_ms=10_000,
             broker_max_poll_records=8000,
             broker_session_timeout=config.session_timeout_seconds,
             broker_heartbeat_interval=config.session_timeout_seconds / 4,
@@ -98,6 +103,7 @@ class BatchApp(faust.App):
             web_enabled=False,
         )
         self.transport = BatchTransport(self.conf.broker_consumer, self)
+        self.task(self.watch)
         self.engine = config
         self._on_stopping = on_stopping
         self.runners: list[Runner] = []
@@ -148,6 +154,19 @@ class BatchApp(faust.App):
         await asyncio.gather(
             *(r.assigned({tp.partition for tp in assigned if tp.topic == r.topic}) for r in self.runners)
         )
+
+    async def watch(self) -> None:
+        """End the process when it is alive and stuck: records wait, nothing is in work, nothing moves."""
+        loop = asyncio.get_running_loop()
+        asker = new_consumer(self.engine.kafka)
+        while not self.should_stop:
+            await asyncio.sleep(WATCH_EVERY_SECONDS)
+            held = self.batch_consumer.held_partitions()
+            ends = await loop.run_in_executor(None, end_offsets, asker, held)
+            fetched = self.batch_consumer.fetch_positions()
+            since = self.batch_consumer.stuck_since(ends, fetched, time.monotonic())
+            if since is not None and time.monotonic() - since > STUCK_SECONDS and not self.batches_in_work():
+                crash(f"records wait and nothing has moved for {STUCK_SECONDS:.0f} s")
 
     # -- called by Faust
 

@@ -1,6 +1,6 @@
 """Reading a changelog partition in bulk, from an offset to its end; whatever fails is raised."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -33,6 +33,18 @@ def new_consumer(kafka: KafkaConfig) -> Consumer:
             "fetch.wait.max.ms": 50,
         }
     )
+
+
+def end_offsets(consumer: Consumer, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+    """Give the offset after the last record of each partition; without those it does not answer for."""
+    found = {}
+    for topic, partition in partitions:
+        try:
+            _, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=5)
+        except KafkaException:
+            break  # the broker is away: not this worker's standstill
+        found[topic, partition] = high
+    return found
 
 
 def _change(message: Message) -> Change:

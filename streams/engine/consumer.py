@@ -7,7 +7,7 @@ Topics of batch agents are declared with `acks=False`, which takes them out of F
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol, cast
 
 from faust.transport.drivers import aiokafka as driver
@@ -139,6 +139,7 @@ class BatchConsumer(driver.Consumer):
         self._assignment_token: object = None
         self._agents_left: dict[int, int] = {}
         self._undelivered: dict[int, tuple[float, Batch]] = {}
+        self._standing: dict[TP, tuple[int, float]] = {}
 
     def _new_consumer_thread(self) -> BatchConsumerThread:
         return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -211,6 +212,34 @@ class BatchConsumer(driver.Consumer):
         since, batch = next(iter(self._undelivered.values()))
         if time.monotonic() - since > DELIVERY_DEADLINE_SECONDS and not self._batch_app.batches_in_work():
             crash(f"a batch of {batch.topic}[{batch.partition}] from {batch.start} never reached its agent")
+
+    def held_partitions(self) -> list[tuple[str, int]]:
+        """Give the partitions that are ours, by topic and number."""
+        return [(tp.topic, tp.partition) for tp in self._books]
+
+    def fetch_positions(self) -> dict[TP, int]:
+        """Give where the fetch stands in the partitions that are ours."""
+        consumer = cast("BatchConsumerThread", self._thread)._ensure_consumer()
+        return _positions(consumer._subscription.subscription.assignment, list(self._books))
+
+    def stuck_since(
+        self, ends: Mapping[tuple[str, int], int], fetched: Mapping[TP, int], now: float
+    ) -> float | None:
+        """Say since when a partition of ours has had records and made no progress, None if none has.
+
+        Args:
+            ends: the offset after the last record of partitions.
+            fetched: where the fetch stands; behind what is done there may be only transaction markers.
+            now: of a clock that never goes back, in seconds.
+        """
+        found: dict[TP, tuple[int, float]] = {}
+        for tp, book in self._books.items():
+            through = book.in_flight == 0 and fetched.get(tp, 0) >= ends.get(tp, 0)
+            if ends.get(tp, 0) > book.position and not through:
+                position, since = self._standing.get(tp, (book.position, now))
+                found[tp] = (book.position, since if position == book.position else now)
+        self._standing = found
+        return min((since for _position, since in found.values()), default=None)
 
     # -- done and committed
 

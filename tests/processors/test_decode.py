@@ -91,6 +91,8 @@ def test_the_text_of_an_escape_is_no_nul_character() -> None:
         ),
         (changed(context={"country": "Germany"}), Reason.INVALID_VALUE, "$.context.country"),
         (changed(context=[]), Reason.WRONG_TYPE, "$.context"),
+        (changed(context={"country": "DE\n"}), Reason.INVALID_VALUE, "$.context.country"),
+        (changed(currency="EUR\n"), Reason.INVALID_VALUE, "$.currency"),
         (changed(order_id="o\0"), Reason.INVALID_VALUE, "$.order_id"),
         (changed(context={"page_url": "/\0"}), Reason.INVALID_VALUE, "$.context.page_url"),
         (
@@ -115,6 +117,24 @@ def test_all_that_is_wrong_is_reported_together() -> None:
         "$.items[0].quantity",
         "$.items[0].unit_price",
     ]
+
+
+@pytest.mark.parametrize("email", ["a@b.c\n", "a b@c.d", "a@b@c", "@b.c", "a@", ""])
+def test_an_e_mail_address_has_one_at_and_no_space(email: str) -> None:
+    signup = {**PURCHASE, "event_type": "signup", "email": email}
+    assert refusal(signup, "customer-events").errors[0].path == "$.email"
+
+
+def test_a_latency_is_not_negative() -> None:
+    log = {
+        **PURCHASE,
+        "event_type": "log",
+        "service": "web",
+        "level": "info",
+        "message": "m",
+        "latency_ms": -1,
+    }
+    assert refusal(log, "system-logs").errors[0].path == "$.latency_ms"
 
 
 def test_a_null_profile_field_clears_and_an_absent_one_leaves() -> None:

@@ -60,7 +60,18 @@ def test_columns_of_bronze_are_null_where_nothing_can_be_read() -> None:
     assert (row.event_id, row.event_type, row.occurred_at) == (None, None, None)
 
 
-@pytest.mark.parametrize("text", ["2026-03-01", "yesterday", "2026-02-30T00:00:00Z", 12, None])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-03-01",
+        "yesterday",
+        "2026-02-30T00:00:00Z",
+        "9999-12-31T23:59:59-23:59",
+        "0001-01-01T00:00:00+23:59",
+        12,
+        None,
+    ],
+)
 def test_an_instant_needs_a_date_a_time_and_an_offset(text: object) -> None:
     assert instant_of_text(text) is None
 

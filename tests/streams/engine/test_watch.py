@@ -1,0 +1,46 @@
+"""A worker that is alive and stuck is told from one that waits for records, or works."""
+
+from types import SimpleNamespace
+from typing import Any
+
+from faust.types import TP
+
+from streams.engine.book import PartitionBook
+from streams.engine.consumer import BatchConsumer
+
+PLACE = TP("t", 0)
+
+
+def consumer(position: int) -> tuple[Any, PartitionBook]:
+    book = PartitionBook(position)
+    return SimpleNamespace(_books={PLACE: book}, _standing={}), book
+
+
+def stuck_since(of: Any, ends: dict[Any, int], now: float, fetched: int = 10) -> float | None:
+    return BatchConsumer.stuck_since(of, ends, {PLACE: fetched}, now)
+
+
+def test_a_partition_with_records_and_no_progress_is_stuck_since_it_was_first_seen_so() -> None:
+    watched, _ = consumer(10)
+    assert [stuck_since(watched, {PLACE: 15}, now) for now in (100.0, 110.0, 120.0)] == [100.0] * 3
+
+
+def test_any_progress_begins_the_wait_anew() -> None:
+    watched, book = consumer(10)
+    stuck_since(watched, {PLACE: 15}, 100.0)
+    book.fetched(10, 12)
+    book.done(10, 12)
+    assert stuck_since(watched, {PLACE: 15}, 110.0) == 110.0
+
+
+def test_a_partition_that_is_through_or_of_which_nothing_is_known_is_not_stuck() -> None:
+    watched, _ = consumer(15)
+    assert stuck_since(watched, {PLACE: 15}, 100.0, fetched=15) is None
+    assert stuck_since(watched, {}, 100.0) is None
+
+
+def test_transaction_markers_behind_the_last_record_are_no_standstill() -> None:
+    watched, book = consumer(10)
+    assert stuck_since(watched, {PLACE: 12}, 100.0, fetched=12) is None
+    book.fetched(10, 12)  # but a batch that was fetched and is not done is one
+    assert stuck_since(watched, {PLACE: 12}, 100.0, fetched=12) == 100.0
