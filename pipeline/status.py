@@ -26,6 +26,7 @@ from streams.topics import (
     raw_topic,
 )
 
+AWAY_SECONDS = 30.0
 RAW = tuple(raw_topic(stream) for stream in STREAMS)
 PROCESSED = (*RAW, CLEAN_EVENTS, CLEAN_PRODUCTS)
 # In the order of the path, so that a look at one after the other cannot miss what moves on meanwhile:
@@ -130,15 +131,23 @@ def wait_idle(
         whether it was, in time.
 
     Raises:
-        UserError: a part does not answer.
+        UserError: a part has not answered for half a minute.
     """
-    deadline = time.monotonic() + timeout_seconds
-    while not is_idle(settings):
-        if time.monotonic() > deadline:
-            return False
+    now = time.monotonic()
+    deadline, answered_at = now + timeout_seconds, now
+    while now < deadline:
+        try:
+            if is_idle(settings):
+                return True
+            answered_at = time.monotonic()
+        except UserError:
+            # A part may be starting again.
+            if now - answered_at > AWAY_SECONDS:
+                raise
         meanwhile()
         time.sleep(poll_seconds)
-    return True
+        now = time.monotonic()
+    return False
 
 
 def wait_drained(settings: Settings, timeout_seconds: float, poll_seconds: float = 0.5) -> bool:

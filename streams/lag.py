@@ -1,15 +1,24 @@
 """How far consumer groups are behind their topics."""
 
+import time
 from collections import Counter
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from streams.kafka import KafkaConfig
 from streams.topics import KafkaUnreachableError
 
 TIMEOUT_SECONDS = 5.0
+COORDINATOR_MOVES: Final = frozenset(
+    {
+        KafkaError.NOT_COORDINATOR_FOR_GROUP,
+        KafkaError.GROUP_COORDINATOR_NOT_AVAILABLE,
+        KafkaError.GROUP_LOAD_IN_PROGRESS,
+    }
+)
+"""What a broker says of a group while it starts."""
 
 
 class TopicLag(NamedTuple):
@@ -30,7 +39,7 @@ def topic_lags(kafka: KafkaConfig, group: str, topics: Iterable[str]) -> list[To
     try:
         known = consumer.list_topics(timeout=TIMEOUT_SECONDS).topics
         partitions = [TopicPartition(t, p) for t in topics if t in known for p in known[t].partitions]
-        committed = consumer.committed(partitions, timeout=TIMEOUT_SECONDS) if partitions else []
+        committed = _committed(consumer, partitions) if partitions else []
         lags, written = Counter(dict.fromkeys(topics, 0)), Counter[str]()
         for place in committed:
             low, high = consumer.get_watermark_offsets(
@@ -43,3 +52,14 @@ def topic_lags(kafka: KafkaConfig, group: str, topics: Iterable[str]) -> list[To
     finally:
         consumer.close()
     return [TopicLag(topic, lag, written[topic]) for topic, lag in lags.items()]
+
+
+def _committed(consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while True:
+        try:
+            return consumer.committed(partitions, timeout=TIMEOUT_SECONDS)
+        except KafkaException as error:
+            if error.args[0].code() not in COORDINATOR_MOVES or time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
