@@ -13,9 +13,9 @@ from streams.topics import KafkaUnreachableError
 TIMEOUT_SECONDS = 5.0
 COORDINATOR_MOVES: Final = frozenset(
     {
-        KafkaError.NOT_COORDINATOR_FOR_GROUP,
-        KafkaError.GROUP_COORDINATOR_NOT_AVAILABLE,
-        KafkaError.GROUP_LOAD_IN_PROGRESS,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
     }
 )
 """What a broker says of a group while it starts."""
