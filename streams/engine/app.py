@@ -25,7 +25,8 @@ from streams.engine.output import Outputs
 from streams.engine.runner import Runner, SinkRunner, StageRunner
 from streams.engine.table import PartitionTable
 from streams.kafka import KafkaConfig
-from streams.topics import Topic, check_topics, partition_counts
+from streams.lag import topic_lags
+from streams.topics import KafkaUnreachableError, Topic, check_topics, partition_counts
 
 log = logging.getLogger(__name__)
 
@@ -159,14 +160,33 @@ class BatchApp(faust.App):
         """End the process when it is alive and stuck: records wait, nothing is in work, nothing moves."""
         loop = asyncio.get_running_loop()
         asker = new_consumer(self.engine.kafka)
+        empty_handed_since: tuple[int, float] | None = None
         while not self.should_stop:
             await asyncio.sleep(WATCH_EVERY_SECONDS)
             held = self.batch_consumer.held_partitions()
+            if not held:
+                # More workers than partitions may wait so; but then the group as a whole goes on.
+                done = await loop.run_in_executor(None, self._done_by_group_if_behind)
+                if done is None or empty_handed_since is None or done != empty_handed_since[0]:
+                    empty_handed_since = None if done is None else (done, time.monotonic())
+                elif time.monotonic() - empty_handed_since[1] > STUCK_SECONDS:
+                    crash(f"no partitions, and the group has stood still for {STUCK_SECONDS:.0f} s")
+                continue
+            empty_handed_since = None
             ends = await loop.run_in_executor(None, end_offsets, asker, held)
             fetched = self.batch_consumer.fetch_positions()
             since = self.batch_consumer.stuck_since(ends, fetched, time.monotonic())
             if since is not None and time.monotonic() - since > STUCK_SECONDS and not self.batches_in_work():
                 crash(f"records wait and nothing has moved for {STUCK_SECONDS:.0f} s")
+
+    def _done_by_group_if_behind(self) -> int | None:
+        """Give the number of records that the group has done, None if it is not behind."""
+        try:
+            lags = topic_lags(self.engine.kafka, self.engine.app_id, self._agents_of_topic)
+        except KafkaUnreachableError:
+            return None
+        behind = sum(lag.lag for lag in lags)
+        return sum(lag.written for lag in lags) - behind if behind else None
 
     # -- called by Faust
 

@@ -5,6 +5,7 @@ Topics of batch agents are declared with `acks=False`, which takes them out of F
 """
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,6 +21,7 @@ from streams.engine.crash import OperatorError, crash
 MAX_IN_FLIGHT = 2
 """Batches of one partition that may be under way: one in work and one to follow. Bounds memory."""
 DELIVERY_DEADLINE_SECONDS = 20.0
+REBALANCE_SECONDS = 30.0
 
 
 class BatchRecord(NamedTuple):
@@ -148,9 +150,10 @@ class BatchConsumer(driver.Consumer):
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Finish what is in work before the partitions go to someone else; called by Faust."""
-        await self._batch_app.on_batches_revoked()
-        await self.commit()
-        await super().on_partitions_revoked(revoked)
+        with _deadline("giving partitions back"):
+            await self._batch_app.on_batches_revoked()
+            await self.commit()
+            await super().on_partitions_revoked(revoked)
         self._books.clear()
         self._agents_left.clear()
         self._undelivered.clear()
@@ -158,7 +161,9 @@ class BatchConsumer(driver.Consumer):
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Open new books at what the brokers say is committed; called by Faust."""
         try:
-            token, positions = await cast("BatchConsumerThread", self._thread).assigned_positions(assigned)
+            with _deadline("taking partitions over"):
+                thread = cast("BatchConsumerThread", self._thread)
+                token, positions = await thread.assigned_positions(assigned)
         except OperatorError as error:
             crash("cannot take the assigned partitions", error)
         self._assignment_token = token
@@ -264,6 +269,18 @@ class BatchConsumer(driver.Consumer):
     def books_in_flight(self) -> Counter[str]:
         """Give the number of batches under way by topic."""
         return Counter({tp.topic: book.in_flight for tp, book in self._books.items() if book.in_flight})
+
+
+@contextlib.contextmanager
+def _deadline(what: str) -> Iterator[None]:
+    """End the process when a part of a rebalance hangs: aiokafka may wait for ever on an assignment that is gone."""
+    timer = asyncio.get_running_loop().call_later(
+        REBALANCE_SECONDS, crash, f"{what} took {REBALANCE_SECONDS:.0f} s"
+    )
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 class BatchTransport(driver.Transport):
