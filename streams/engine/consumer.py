@@ -273,7 +273,7 @@ class BatchConsumer(driver.Consumer):
 
 @contextlib.contextmanager
 def _deadline(what: str) -> Iterator[None]:
-    """End the process when a part of a rebalance hangs: aiokafka may wait for ever on an assignment that is gone."""
+    """End the process when a part of a rebalance hangs, as it can when an assignment is gone meanwhile."""
     timer = asyncio.get_running_loop().call_later(
         REBALANCE_SECONDS, crash, f"{what} took {REBALANCE_SECONDS:.0f} s"
     )
