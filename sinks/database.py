@@ -22,6 +22,9 @@ TRANSIENT_CLASSES: Final = frozenset({"08", "40", "53", "57"})
 REFUSAL_CLASSES: Final = frozenset({"22", "23"})
 """SQLSTATE classes that a row's content causes: data exception, integrity constraint."""
 
+SEARCH_PATH: Final = ("silver", "bronze", "ops")
+"""Where the tables are that statements name without a schema: a rebuild writes the same ones elsewhere."""
+
 FIRST_WAIT_SECONDS: Final = 0.05
 LONGEST_WAIT_SECONDS: Final = 5.0
 
@@ -39,6 +42,7 @@ class Database:
         retry_seconds: how long a transaction is tried again before it is given up.
         connections: as many are open at a time; further threads wait for one.
         stop: when set, no transaction is tried again.
+        search_path: schemas in which statements find their tables, the first that has one.
     """
 
     def __init__(
@@ -49,8 +53,10 @@ class Database:
         retry_seconds: float = 600.0,
         connections: int = 8,
         stop: threading.Event | None = None,
+        search_path: Sequence[str] = SEARCH_PATH,
     ) -> None:
         self._url = url
+        self._search_path = ",".join(search_path)
         self._prepare = tuple(prepare)
         self._retry_seconds = retry_seconds
         self._stop = stop or threading.Event()
@@ -125,7 +131,8 @@ class Database:
             autocommit=True,
             application_name="pipeline sink",
             connect_timeout=10,
-            options="-c TimeZone=UTC -c jit=off -c client_min_messages=warning",
+            options="-c TimeZone=UTC -c jit=off -c client_min_messages=warning "
+            f"-c search_path={self._search_path}",
         )
         try:
             for statement in self._prepare:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
-from sinks.database import Database
+from sinks.database import SEARCH_PATH, Database
 from sinks.mapping import dead_letters, entities, facts
 from sinks.writers import bronze
 from sinks.writers.bronze import write_bronze
@@ -61,13 +61,20 @@ _STAGING: Final = (
 )
 
 
-def open_database(url: str, *, retry_seconds: float = 600.0, stop: threading.Event | None = None) -> Database:
+def open_database(
+    url: str,
+    *,
+    retry_seconds: float = 600.0,
+    stop: threading.Event | None = None,
+    search_path: Sequence[str] = SEARCH_PATH,
+) -> Database:
     """Give a database that sinks can write to; connects when first used.
 
     Args:
         url: libpq URL.
         retry_seconds: how long a transaction is tried again while the database is away.
         stop: when set, nothing is tried again.
+        search_path: schemas in which the tables are found, the first that has one.
     """
     prepare = [staging.create for staging in _STAGING]
-    return Database(url, prepare=prepare, retry_seconds=retry_seconds, stop=stop)
+    return Database(url, prepare=prepare, retry_seconds=retry_seconds, stop=stop, search_path=search_path)

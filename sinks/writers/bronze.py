@@ -72,13 +72,13 @@ def _write(stream: Stream, connection: Connection, rows: Sequence[BronzeRow]) ->
     connection.execute(
         f"""
         WITH inserted AS (
-            INSERT INTO bronze.{table.name} ({stage.columns})
+            INSERT INTO {table.name} ({stage.columns})
             SELECT {stage.columns} FROM {stage.name}
             ORDER BY arrived_at, stream_epoch, shard, sequence_number, sub_sequence_number
             ON CONFLICT DO NOTHING
             RETURNING arrived_at, event_id
         )
-        INSERT INTO ops.ops_hops (hop, stream, event_id, age_seconds)
+        INSERT INTO ops_hops (hop, stream, event_id, age_seconds)
         SELECT 'bronze', %s, event_id, extract(epoch FROM clock_timestamp() - arrived_at)
         FROM inserted ORDER BY arrived_at DESC LIMIT 1
         """.encode(),  # noqa: S608  (names of our own)

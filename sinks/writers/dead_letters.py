@@ -15,7 +15,7 @@ from streams.topics import DEAD_LETTERS
 # Only a later attempt changes a row, so that reading the topic again does not undo a replay or a discard.
 # Failing again in the same way exhausts it. The payload stays what came from Kinesis.
 _UPSERT: Final = f"""
-    INSERT INTO silver.dead_letters AS stored ({STAGING.columns})
+    INSERT INTO dead_letters AS stored ({STAGING.columns})
     SELECT {STAGING.columns} FROM {STAGING.name}
     ORDER BY stream, stream_epoch, shard, sequence_number, sub_sequence_number
     ON CONFLICT (stream, stream_epoch, shard, sequence_number, sub_sequence_number) DO UPDATE SET

@@ -57,7 +57,7 @@ def _upsert_by_revision(table: str, key: str, staging: Staging) -> bytes:
     changed = ", ".join(f"{name} = excluded.{name}" for name in staging.types if name != key)
     return f"""
         WITH stored AS (
-            INSERT INTO silver.{table} AS stored ({staging.columns})
+            INSERT INTO {table} AS stored ({staging.columns})
             SELECT {staging.columns} FROM {staging.name} ORDER BY {key}
             ON CONFLICT ({key}) DO UPDATE SET {changed}, updated_at = now()
             WHERE stored.revision_epoch IS NULL
@@ -65,7 +65,7 @@ def _upsert_by_revision(table: str, key: str, staging: Staging) -> bytes:
                     < (excluded.revision_epoch, excluded.revision_offset)
             RETURNING {key} AS key
         )
-        INSERT INTO ops.ops_changes (kind, key) SELECT '{key.removesuffix("_id")}', key FROM stored
+        INSERT INTO ops_changes (kind, key) SELECT '{key.removesuffix("_id")}', key FROM stored
     """.encode()  # noqa: S608  (names of our own)
 
 
@@ -73,7 +73,7 @@ _CUSTOMERS: Final = _upsert_by_revision("silver_customers", "customer_id", mappi
 _PRODUCTS: Final = _upsert_by_revision("silver_products", "product_id", mapping.PRODUCTS)
 _CLEAR_CUSTOMER: Final = b"""
     WITH cleared AS (
-        UPDATE silver.silver_customers
+        UPDATE silver_customers
         SET email = NULL, name = NULL, email_hash = NULL, email_domain = NULL, is_deleted = true,
             revision_epoch = %(epoch)s, revision_offset = %(offset)s, updated_at = now()
         WHERE customer_id = %(customer_id)s AND (
@@ -81,7 +81,7 @@ _CLEAR_CUSTOMER: Final = b"""
         )
         RETURNING customer_id
     )
-    INSERT INTO ops.ops_changes (kind, key) SELECT 'customer', customer_id FROM cleared
+    INSERT INTO ops_changes (kind, key) SELECT 'customer', customer_id FROM cleared
 """
 
 
@@ -113,7 +113,7 @@ _SESSIONS: Final = (
     # The row of the revision is also the lock that lets one writer at a time replace a visitor's day.
     """
     WITH applied AS (
-        INSERT INTO ops.ops_session_revisions AS applied (visitor_id, day, epoch, "offset")
+        INSERT INTO ops_session_revisions AS applied (visitor_id, day, epoch, "offset")
         SELECT visitor_id, day, epoch, "offset" FROM stage_session_days ORDER BY visitor_id, day
         ON CONFLICT (visitor_id, day) DO UPDATE SET epoch = excluded.epoch, "offset" = excluded."offset"
         WHERE (applied.epoch, applied."offset") <= (excluded.epoch, excluded."offset")
@@ -125,7 +125,7 @@ _SESSIONS: Final = (
     )
     """,
     """
-    DELETE FROM silver.silver_sessions AS stored USING stage_session_days AS staged
+    DELETE FROM silver_sessions AS stored USING stage_session_days AS staged
     WHERE stored.visitor_id = staged.visitor_id
         AND stored.started_at >= staged.day::timestamp AT TIME ZONE 'UTC'
         AND stored.started_at < (staged.day + 1)::timestamp AT TIME ZONE 'UTC'
@@ -136,7 +136,7 @@ _SESSIONS: Final = (
         )
     """,
     f"""
-    INSERT INTO silver.silver_sessions ({_SESSION_COLUMNS})
+    INSERT INTO silver_sessions ({_SESSION_COLUMNS})
     SELECT DISTINCT ON (session_id) {_SESSION_COLUMNS}
     FROM stage_silver_sessions JOIN stage_session_days USING (visitor_id, day)
     ORDER BY session_id, started_at
@@ -147,7 +147,7 @@ _SESSIONS: Final = (
     }, updated_at = now()
     """,  # noqa: S608  (names of our own)
     """
-    INSERT INTO ops.ops_changes (kind, key, day) SELECT 'session', visitor_id, day FROM stage_session_days
+    INSERT INTO ops_changes (kind, key, day) SELECT 'session', visitor_id, day FROM stage_session_days
     """,
 )
 
@@ -157,13 +157,13 @@ def _write_identities(connection: Connection, entities: Sequence[Entity]) -> Non
     connection.execute(
         b"""
         WITH linked AS (
-            INSERT INTO silver.silver_identities (anonymous_id, customer_id, seen_at)
+            INSERT INTO silver_identities (anonymous_id, customer_id, seen_at)
             SELECT anonymous_id, customer_id, seen_at FROM stage_silver_identities
             ORDER BY anonymous_id, customer_id, seen_at
             ON CONFLICT DO NOTHING
             RETURNING anonymous_id, customer_id, (seen_at AT TIME ZONE 'UTC')::date AS day
         )
-        INSERT INTO ops.ops_changes (kind, key, day)
+        INSERT INTO ops_changes (kind, key, day)
         SELECT 'identity', anonymous_id, day FROM linked
         UNION SELECT 'customer', customer_id, day FROM linked
         """
@@ -175,7 +175,7 @@ def _write_late_events(connection: Connection, entities: Sequence[Entity]) -> No
     copy_rows(connection, mapping.LATE_EVENTS, _rows(entities))
     connection.execute(
         f"""
-        INSERT INTO silver.silver_late_events ({columns})
+        INSERT INTO silver_late_events ({columns})
         SELECT {columns} FROM stage_silver_late_events ORDER BY event_id
         ON CONFLICT (event_id) DO NOTHING
         """.encode()  # noqa: S608  (names of our own)

@@ -10,7 +10,7 @@ from sinks.mapping.facts import STAGING
 
 _TOTALS: Final = """
     totals AS (
-        INSERT INTO silver.silver_customers AS stored
+        INSERT INTO silver_customers AS stored
             (customer_id, created_at, first_seen_at, last_seen_at, orders, total_spent)
         SELECT customer_id, min(occurred_at), min(occurred_at), max(occurred_at),
             count(*) FILTER (WHERE transaction_type = 'purchase'),
@@ -58,13 +58,13 @@ def _insert(table: str) -> str:
     columns = ", ".join(f'"{name}"' for name in staging.types if name not in technical)
     # An id is known if any table has it, and within a batch the first record of it counts.
     elsewhere = " AND ".join(
-        f"NOT EXISTS (SELECT FROM silver.{other} AS known WHERE known.event_id = staged.event_id)"
+        f"NOT EXISTS (SELECT FROM {other} AS known WHERE known.event_id = staged.event_id)"
         for other in STAGING
         if other != table
     )
     return f"""
         WITH inserted AS (
-            INSERT INTO silver.{table} ({columns})
+            INSERT INTO {table} ({columns})
             SELECT DISTINCT ON (event_id) {columns} FROM {staging.name} AS staged
             WHERE {elsewhere}
             ORDER BY event_id, kafka_offset
@@ -73,13 +73,13 @@ def _insert(table: str) -> str:
         ),
         {_TOTALS if table == "silver_transactions" else ""}
         changes AS (
-            INSERT INTO ops.ops_changes (kind, key, day)
+            INSERT INTO ops_changes (kind, key, day)
             SELECT DISTINCT * FROM ({_TOUCHED[table].format(day=_DAY)}) AS touched (kind, key, day)
             WHERE key IS NOT NULL
         ),
         sample AS (SELECT * FROM inserted ORDER BY arrived_at DESC LIMIT 1),
         hops AS (
-            INSERT INTO ops.ops_hops (hop, stream, event_id, age_seconds)
+            INSERT INTO ops_hops (hop, stream, event_id, age_seconds)
             SELECT hop, sample.stream, sample.event_id, extract(epoch FROM reached_at - sample.arrived_at)
             FROM sample
             JOIN LATERAL (
@@ -101,7 +101,7 @@ def _conflicts(table: str, stored_in: str) -> str:
     return f"""
         SELECT staged.kafka_offset
         FROM {STAGING[table].name} AS staged
-        JOIN silver.{stored_in} AS stored USING (event_id)
+        JOIN {stored_in} AS stored USING (event_id)
         WHERE stored.content_hash <> staged.content_hash
             -- the same record again is no conflict, even if it is understood in another way today
             AND ({", ".join(staged)}) <> ({", ".join(stored)})

@@ -52,11 +52,11 @@ def _fetch(connection: Connection, identities: Sequence[TransportIdentity]) -> d
             # A record that failed before may have outlived its day in bronze.
             f"""
             SELECT coalesce(raw, convert_to(payload::text, 'UTF8'))
-            FROM bronze.{bronze_name(identity.stream)}
+            FROM {bronze_name(identity.stream)}
             WHERE (arrived_at, stream_epoch, shard, sequence_number, sub_sequence_number)
                 = (%s, %s, %s, %s, %s)
             UNION ALL
-            SELECT payload FROM silver.dead_letters
+            SELECT payload FROM dead_letters
             WHERE (stream, stream_epoch, shard, sequence_number, sub_sequence_number)
                 = (%s, %s, %s, %s, %s) AND payload IS NOT NULL
             LIMIT 1

@@ -167,7 +167,7 @@ def test_a_day_of_bronze_is_made_by_many_at_once(store: Database) -> None:
             b"SELECT tableoid::regclass::text FROM bronze.bronze_system_logs ORDER BY 1"
         ).fetchall()
     )
-    assert found == [(f"bronze.bronze_system_logs_2026030{n}",) for n in (1, 2, 3)]
+    assert found == [(f"bronze_system_logs_2026030{n}",) for n in (1, 2, 3)]
 
 
 def test_no_more_connections_are_open_than_allowed(store: Database) -> None:
