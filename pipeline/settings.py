@@ -67,6 +67,9 @@ class Settings(BaseSettings):
     kinesis_application: str = Field("pipeline", description="prefix of the lease tables in DynamoDB")
     kinesis_shards: int = Field(2, ge=1, description="shards of each stream that the local platform makes")
 
+    state_memory_mb: int = Field(
+        128, ge=16, description="what the state of a `process` worker may hold in memory, in MiB"
+    )
     session_gap_seconds: int = Field(1800, ge=1, description="a longer step between events cuts a session")
     own_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="the shop's own hosts, by commas: they and hosts below them are never referrers"

@@ -23,6 +23,8 @@ def engine_config(settings: Settings, app_id: str) -> EngineConfig:
         partitions=settings.partitions,
         state_dir=settings.state_dir.absolute(),
         session_timeout_seconds=settings.session_timeout_seconds,
+        state_memory_bytes=settings.state_memory_mb * 1024 * 1024,
+        how_to_rebuild=" with `pipeline rebuild`",
     )
 
 

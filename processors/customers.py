@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -104,6 +105,7 @@ class CustomersStage:
     name: Final = "customers"
     topic: Final = CLEAN_EVENTS
     stateful: Final = True
+    state_settings: Final[Mapping[str, str]] = {}
 
     def __init__(self, email_secret: bytes) -> None:
         self._secret = email_secret

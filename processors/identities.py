@@ -1,5 +1,6 @@
 """Identities: every event that carries both ids links a visitor to a customer. Facts, so no state is kept."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
@@ -15,6 +16,7 @@ class IdentitiesStage:
     name: Final = "identities"
     topic: Final = CLEAN_EVENTS
     stateful: Final = False
+    state_settings: Final[Mapping[str, str]] = {}
 
     def process(self, batch: Batch, state: StateReader, revision: Revision, now: datetime) -> Result:  # noqa: ARG002  (a link is in the event alone)
         """Give the links of a batch, each once."""

@@ -1,5 +1,6 @@
 """The catalogue: each product as its latest listing says, in any order of arrival."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -61,6 +62,7 @@ class ProductsStage:
     name: Final = "products"
     topic: Final = CLEAN_PRODUCTS
     stateful: Final = True
+    state_settings: Final[Mapping[str, str]] = {}
 
     def process(self, batch: Batch, state: StateReader, revision: Revision, now: datetime) -> Result:  # noqa: ARG002  (event time alone decides)
         """Merge a batch; every product it touched is written and sent, changed or not."""

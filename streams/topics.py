@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its own exports lack them
     AdminClient,
     AlterConfigOpType,
@@ -95,6 +95,25 @@ def partition_counts(admin: AdminClient, timeout_seconds: float = 10.0) -> dict[
         # A broker that starts answers before it has read which topics there are.
         raise TopicsError("Kafka cannot be reached (no broker has joined yet); is it starting?")
     return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
+
+
+def topic_ids(admin: AdminClient, topics: Iterable[str], timeout_seconds: float = 10.0) -> dict[str, str]:
+    """Give the id of each topic that exists: a topic that was deleted and made again has another one.
+
+    Raises:
+        KafkaUnreachableError: no broker answers.
+    """
+    found = {}
+    futures = admin.describe_topics(TopicCollection(list(topics)), request_timeout=timeout_seconds)
+    for name, future in futures.items():
+        try:
+            found[name] = str(future.result().topic_id)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise KafkaUnreachableError(
+                    f"Kafka does not describe {name}: {error.args[0].str()}"
+                ) from error
+    return found
 
 
 def check_topics(found: Mapping[str, int], wanted: Iterable[str], partitions: int) -> None:

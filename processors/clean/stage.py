@@ -1,5 +1,6 @@
 """The cleaning stage: a raw topic's batch to clean events and dead letters."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -45,6 +46,7 @@ class CleanStage:
     """
 
     stateful: Final = True
+    state_settings: Final[Mapping[str, str]] = {}
 
     def __init__(
         self, stream: Stream, enrichment: Enrichment, gap: timedelta, *, accept_flood: bool = False

@@ -1,7 +1,7 @@
 """The sessions stage: clean events of visitors to their sessions, a day record at a time."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -34,6 +34,7 @@ class SessionsStage:
 
     def __init__(self, gap: timedelta) -> None:
         self._gap_us = gap // US
+        self.state_settings: Mapping[str, str] = {"gap_seconds": f"{gap.total_seconds():g}"}
 
     def process(self, batch: Batch, state: StateReader, revision: Revision, now: datetime) -> Result:  # noqa: ARG002  (event time alone decides)
         """Merge a batch; every day record it touched is written and sent, changed or not."""

@@ -5,7 +5,7 @@ import gc
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +23,11 @@ from streams.engine.consumer import BatchConsumer, BatchTransport
 from streams.engine.crash import crash
 from streams.engine.output import Outputs
 from streams.engine.runner import Runner, SinkRunner, StageRunner
+from streams.engine.store import DEFAULT_MEMORY_BYTES, StoreMemory
 from streams.engine.table import PartitionTable
 from streams.kafka import KafkaConfig
 from streams.lag import topic_lags
-from streams.topics import KafkaUnreachableError, Topic, check_topics, partition_counts
+from streams.topics import KafkaUnreachableError, Topic, check_topics, partition_counts, topic_ids
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,9 @@ class EngineConfig:
     """What a worker needs to know.
 
     `app_id` is the consumer group. Session time-out and heartbeat decide how long a dead worker keeps its
-    partitions. `state_dir` holds the local copies of tables.
+    partitions. `state_dir` holds the local copies of tables, all of which together hold at most
+    `state_memory_bytes` in memory. `how_to_rebuild` is said to an operator whose settings the state does not
+    fit, such as " with `command`".
     """
 
     app_id: str
@@ -50,6 +53,8 @@ class EngineConfig:
     partitions: int
     state_dir: Path
     session_timeout_seconds: float = 10.0
+    state_memory_bytes: int = DEFAULT_MEMORY_BYTES
+    how_to_rebuild: str = ""
 
 
 class _Untouched(codecs.Codec):
@@ -252,11 +257,18 @@ def create_app(
     def done(batch: Batch) -> None:
         app.batch_consumer.done(batch)
 
-    open_table = _table_opener(config)
+    open_table = _table_opener(config, stages)
     for stage in stages:
         changelog = changelog_topic(config.app_id, stage.name)
         app.batch_agent(
-            StageRunner(stage, outputs=outputs, done=done, open_table=open_table, changelog_topic=changelog)
+            StageRunner(
+                stage,
+                outputs=outputs,
+                done=done,
+                open_table=open_table,
+                changelog_topic=changelog,
+                how_to_rebuild=config.how_to_rebuild,
+            )
         )
     threads = ThreadPoolExecutor(SINK_THREADS, thread_name_prefix="sink")
     for sink in sinks:
@@ -264,16 +276,40 @@ def create_app(
     return app
 
 
-def _table_opener(config: EngineConfig) -> Callable[[str, int], PartitionTable]:
+def _table_opener(config: EngineConfig, stages: Sequence[Stage]) -> Callable[[Stage, int], PartitionTable]:
     folder = _own_folder(config.state_dir / config.app_id)
     bounds_from = new_consumer(config.kafka)
+    memory = StoreMemory(config.state_memory_bytes)
+    settings = state_settings(config, stages)
 
-    def open_table(name: str, partition: int) -> PartitionTable:
-        topic = changelog_topic(config.app_id, name)
+    def open_table(stage: Stage, partition: int) -> PartitionTable:
+        topic = changelog_topic(config.app_id, stage.name)
         changelog = ChangelogReader(config.kafka, topic, partition, bounds_from)
-        return PartitionTable(folder / name / str(partition), changelog)
+        path = folder / stage.name / str(partition)
+        return PartitionTable(path, changelog, memory=memory, settings=settings[stage.name])
 
     return open_table
+
+
+def state_settings(config: EngineConfig, stages: Iterable[Stage]) -> dict[str, dict[str, str]]:
+    """Give, by stage, what its state depends on: its own settings, and the topic that it was read from.
+
+    A topic that was made again counts its offsets from 0 again, so revisions would go back; a topic that is
+    divided otherwise leads a key to another partition than its state.
+
+    Raises:
+        TopicsError: the brokers do not say which topics they have.
+    """
+    stateful = [stage for stage in stages if stage.stateful]
+    ids = topic_ids(AdminClient(config.kafka.librdkafka()), {stage.topic for stage in stateful})
+    return {
+        stage.name: {
+            **stage.state_settings,
+            "partitions": str(config.partitions),
+            f"id of {stage.topic}": ids[stage.topic],
+        }
+        for stage in stateful
+    }
 
 
 _locks: list[FileLock] = []

@@ -1,6 +1,6 @@
 """What a stage is given and gives back: values only, nothing that does I/O."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
@@ -58,6 +58,9 @@ class StateReader(Protocol):
     def get(self, key: bytes) -> bytes | None:
         """Give the state of a key, None if there is none."""
 
+    def keys_below(self, bound: bytes, limit: int) -> list[bytes]:
+        """Give the first keys that have state and are below a bound, in order, at most `limit`."""
+
 
 class NoState:
     """The reader of a stage that keeps no state."""
@@ -66,6 +69,10 @@ class NoState:
         """Give None."""
         return None
 
+    def keys_below(self, bound: bytes, limit: int) -> list[bytes]:  # noqa: ARG002  (a reader of nothing)
+        """Give no keys."""
+        return []
+
 
 @dataclass(slots=True)
 class Result:
@@ -73,10 +80,26 @@ class Result:
 
     A key that a replay touches again is in `changes` again, changed or not: what was lost on the way the
     first time heals so.
+
+    Of what is sent together, any part may be lost in a crash. `then` is sent only when all the rest is
+    acknowledged: a state that must not be known before its outputs are, or a key that gives up what another
+    one has taken over.
+
+    `expired` are keys to delete for good. A key whose state becomes None keeps its revision, so that a stale
+    worker cannot bring an older state back; an expired one does not, and costs nothing any more.
     """
 
     outputs: list[Output] = field(default_factory=list)
     changes: Mapping[bytes, bytes | None] = field(default_factory=dict)
+    then: "Result | None" = None
+    expired: Sequence[bytes] = ()
+
+    def steps(self) -> Iterator["Result"]:
+        """Give this and all that follows, in the order of sending."""
+        step: Result | None = self
+        while step is not None:
+            yield step
+            step = step.then
 
 
 class Stage(Protocol):
@@ -93,6 +116,10 @@ class Stage(Protocol):
     @property
     def stateful(self) -> bool:
         """Whether it has a table."""
+
+    @property
+    def state_settings(self) -> Mapping[str, str]:
+        """The settings that its state was made with; with others the state would be wrong."""
 
     def process(self, batch: Batch, state: StateReader, revision: Revision, now: datetime) -> Result:
         """Compute what the batch leads to. A bad event is an output (a dead letter), never an exception.

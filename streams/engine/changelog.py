@@ -9,10 +9,10 @@ from streams.kafka import KafkaConfig
 
 
 class Change(NamedTuple):
-    """A record of a changelog: the state of a key after some batch, behind its revision."""
+    """A record of a changelog: the state of a key after some batch, behind its revision; None deletes it."""
 
     key: bytes
-    packed: bytes
+    packed: bytes | None
 
 
 class ChangelogError(Exception):
@@ -49,8 +49,8 @@ def end_offsets(consumer: Consumer, partitions: Iterable[tuple[str, int]]) -> di
 
 def _change(message: Message) -> Change:
     key, value = message.key(), message.value()
-    if not isinstance(key, bytes) or value is None:
-        raise ChangelogError(f"offset {message.offset()} is no record of a table: it has no key or no value")
+    if not isinstance(key, bytes) or not (value is None or isinstance(value, bytes)):
+        raise ChangelogError(f"offset {message.offset()} is no record of a table: it has no key")
     return Change(key, value)
 
 

@@ -48,8 +48,8 @@ class Outputs:
                 produce(topic, value, key, headers=headers)
         self._producer.poll(0)
 
-    def send_to(self, topic: str, partition: int, changes: Mapping[bytes, bytes]) -> None:
-        """Hand keyed records to the producer, all for one partition."""
+    def send_to(self, topic: str, partition: int, changes: Mapping[bytes, bytes | None]) -> None:
+        """Hand keyed records to the producer, all for one partition; None deletes a key."""
         produce = self._producer.produce
         for key, value in changes.items():
             try:

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Final, TypeVar
 
-from streams.engine.batch import Batch, NoState, Sink, Stage
-from streams.engine.crash import crash
+from streams.engine.batch import Batch, NoState, Result, Sink, Stage
+from streams.engine.crash import OperatorError, crash
 from streams.engine.output import Outputs
 from streams.engine.table import EPOCH_KEY, PartitionTable, pack
 from streams.silver import Revision
@@ -109,7 +109,32 @@ class Runner:
 
 
 T = TypeVar("T")
-OpenTable = Callable[[str, int], PartitionTable]
+OpenTable = Callable[[Stage, int], PartitionTable]
+
+
+def packed_changes(step: Result, revision: Revision) -> dict[bytes, bytes | None]:
+    """Give the changelog records of a step: values behind the batch's revision, None for what has expired."""
+    changes: dict[bytes, bytes | None] = {
+        key: pack(revision, value or b"") for key, value in step.changes.items()
+    }
+    changes.update(dict.fromkeys(step.expired))
+    return changes
+
+
+def check_settings(table: PartitionTable, how_to_rebuild: str) -> None:
+    """Refuse a state that was made with other settings.
+
+    Raises:
+        OperatorError: naming each setting that differs.
+    """
+    made_with, now = table.made_with, table.settings
+    wrong = [
+        f"{name} is {now.get(name, 'not set')}, the state was made with {made_with.get(name, 'none')}"
+        for name in sorted(made_with.keys() | now.keys())
+        if made_with.get(name) != now.get(name)
+    ]
+    if wrong:
+        raise OperatorError(f"{'; '.join(wrong)}. Set it back, or make the state again{how_to_rebuild}")
 
 
 class StageRunner(Runner):
@@ -123,8 +148,10 @@ class StageRunner(Runner):
         done: Callable[[Batch], None],
         open_table: OpenTable,
         changelog_topic: str,
+        how_to_rebuild: str = "",
     ) -> None:
         super().__init__(stage.name, stage.topic, done)
+        self._how_to_rebuild = how_to_rebuild
         self._stage = stage
         self._outputs = outputs
         self._open_table = open_table
@@ -154,24 +181,26 @@ class StageRunner(Runner):
         table = await self._tables[batch.partition] if self._stage.stateful else None
         revision = Revision(table.epoch if table else 0, batch.next - 1)
         result = self._stage.process(batch, table or NoState(), revision, datetime.now(UTC))
-        changes = {key: pack(revision, value or b"") for key, value in result.changes.items()}
-        self._outputs.send(result.outputs)
-        self._outputs.send_to(self._changelog_topic, batch.partition, changes)
-        if result.outputs or changes:
-            await self._outputs.acknowledged()
-        if table:
-            table.apply(changes)
-            if time.monotonic() - self._marked_at.get(batch.partition, 0) > MARK_POSITION_EVERY_SECONDS:
-                await self._in_thread(table.mark_position)
-                self._marked_at[batch.partition] = time.monotonic()
+        for step in result.steps():
+            changes = packed_changes(step, revision)
+            self._outputs.send(step.outputs)
+            self._outputs.send_to(self._changelog_topic, batch.partition, changes)
+            if step.outputs or changes:
+                await self._outputs.acknowledged()
+            if table:
+                table.apply(changes)
+        if table and time.monotonic() - self._marked_at.get(batch.partition, 0) > MARK_POSITION_EVERY_SECONDS:
+            await self._in_thread(table.mark_position)
+            self._marked_at[batch.partition] = time.monotonic()
 
     async def _recovered(self, partition: int) -> PartitionTable:
         try:
             table = self._open.get(partition)
             if table is None:
-                table = await self._in_thread(lambda: self._open_table(self.name, partition))
+                table = await self._in_thread(lambda: self._open_table(self._stage, partition))
                 self._open[partition] = table
             count = await self._in_thread(table.recover)
+            check_settings(table, self._how_to_rebuild)
             if table.new_epoch is not None:
                 self._outputs.send_to(self._changelog_topic, partition, {EPOCH_KEY: table.new_epoch})
                 await self._outputs.acknowledged()

@@ -4,6 +4,9 @@ Each value is kept, in the store as in the changelog, behind its revision. Recov
 of a key, so what a stale worker wrote late does not win; a key without state keeps its revision. The store
 remembers up to which changelog offset it holds everything, so a restart reads only what came after. It can be
 deleted at any time.
+
+The epoch's own record says when the state began and with which settings. What was written in an earlier epoch
+is not seen any more.
 """
 
 import logging
@@ -12,18 +15,23 @@ import struct
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
-from rocksdict import Options, Rdict, WriteBatch
+import msgspec
+from rocksdict import Rdict, WriteBatch
 
 from streams.engine.changelog import Change
+from streams.engine.store import StoreMemory, open_store
 from streams.silver import Revision
 
 log = logging.getLogger(__name__)
 
-EPOCH_KEY = b"\x00epoch"
-POSITION_KEY = b"\x00position"
-_REVISION = struct.Struct(">Qq")
+EPOCH_KEY: Final = b"\x00epoch"
+POSITION_KEY: Final = b"\x00position"
+FIRST_KEY: Final = b"\x01"
+"""Keys of stages do not begin with a NUL byte: those are the table's own."""
+_REVISION: Final = struct.Struct(">Qq")
+_EPOCH_BYTES: Final = 8
 
 
 class Changelog(Protocol):
@@ -46,26 +54,44 @@ def revision_of(packed: bytes) -> Revision:
     return Revision(*_REVISION.unpack_from(packed))
 
 
+def epoch_record(epoch: int, settings: Mapping[str, str]) -> bytes:
+    """Give the record, under `EPOCH_KEY`, that begins an epoch (milliseconds since 1970)."""
+    return pack(Revision(epoch, 0), msgspec.json.encode(settings))
+
+
 class PartitionTable:
     """State by key. Not for use from several threads at once.
 
     Args:
         path: folder of the local store; made when it is not there.
         changelog: the table's changelog, of this partition.
+        memory: that the stores of a process share.
+        settings: that the state depends on; they are written down when it begins.
         now_ms: the clock, for a new epoch.
     """
 
     def __init__(
-        self, path: Path, changelog: Changelog, now_ms: Callable[[], int] = lambda: time.time_ns() // 10**6
+        self,
+        path: Path,
+        changelog: Changelog,
+        *,
+        memory: StoreMemory | None = None,
+        settings: Mapping[str, str] | None = None,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 10**6,
     ) -> None:
         self._path = path
         self._changelog = changelog
+        self._memory = memory or StoreMemory()
+        self.settings = dict(settings or {})
         self._now_ms = now_ms
-        self._store = _open_store(path)
+        self._store: Rdict = open_store(path, self._memory)
+        self._oldest = b""
         self.epoch = 0
         self.new_epoch: bytes | None = None
         """Set when the state began empty: the record to write to the changelog under `EPOCH_KEY`, and have
         acknowledged, before anything else is."""
+        self.made_with: Mapping[str, str] = self.settings
+        """The settings that the state was made with."""
 
     def recover(self) -> int:
         """Bring the store up to the end of the changelog.
@@ -83,30 +109,42 @@ class PartitionTable:
             log.info("%s: the local copy does not fit the changelog; reading it from its start", self._path)
             self._wipe()
             position = low
-        count = 0
-        if position < high:
-            for chunk in self._changelog.read(position):
-                self._put_highest(chunk)
-                count += len(chunk)
-            self._store.put(POSITION_KEY, struct.pack(">q", high))
-        epoch = self._store.get(EPOCH_KEY)
-        if epoch is None:
-            self.epoch = self._now_ms()
-            self.new_epoch = pack(Revision(self.epoch, 0), b"")
-        else:
-            self.epoch, self.new_epoch = revision_of(epoch).epoch, None
+        epoch_before = self._store.get(EPOCH_KEY)
+        count = self._read_from(position, high)
+        if epoch_before is not None and self._store.get(EPOCH_KEY) != epoch_before:
+            log.info("%s: the state was begun anew; reading it from its start", self._path)
+            self._wipe()
+            count += self._read_from(low, high)
+        self._begin_epoch()
         return count
 
     def get(self, key: bytes) -> bytes | None:
         """Give the value of a key, None if it has none."""
         packed = self._store.get(key)
-        return packed[_REVISION.size :] or None if packed is not None else None
+        if packed is None or packed[:_EPOCH_BYTES] < self._oldest:
+            return None
+        return packed[_REVISION.size :] or None
 
-    def apply(self, changes: Mapping[bytes, bytes]) -> None:
-        """Take over packed values whose changelog records are acknowledged."""
+    def keys_below(self, bound: bytes, limit: int) -> list[bytes]:
+        """Give the first keys that have a value and are below a bound, in order, at most `limit`."""
+        found: list[bytes] = []
+        entries = self._store.iter()
+        entries.seek(FIRST_KEY)
+        while len(found) < limit and entries.valid() and entries.key() < bound:
+            packed = entries.value()
+            if packed[:_EPOCH_BYTES] >= self._oldest and len(packed) > _REVISION.size:
+                found.append(entries.key())
+            entries.next()
+        return found
+
+    def apply(self, changes: Mapping[bytes, bytes | None]) -> None:
+        """Take over packed values, or deletions, whose changelog records are acknowledged."""
         batch = WriteBatch(raw_mode=True)
         for key, packed in changes.items():
-            batch.put(key, packed)
+            if packed is None:
+                batch.delete(key)
+            else:
+                batch.put(key, packed)
         self._store.write(batch)
 
     def mark_position(self) -> None:
@@ -120,35 +158,42 @@ class PartitionTable:
         """Flush and let go of the files."""
         self._store.close()
 
+    def _begin_epoch(self) -> None:
+        record = self._store.get(EPOCH_KEY)
+        if record is None:
+            self.epoch, self.made_with = self._now_ms(), self.settings
+            self.new_epoch = epoch_record(self.epoch, self.settings)
+        else:
+            self.epoch, self.new_epoch = revision_of(record).epoch, None
+            self.made_with = msgspec.json.decode(record[_REVISION.size :] or b"{}", type=dict[str, str])
+            if not self.made_with:  # as it was written before settings were
+                self.made_with = self.settings
+                self.new_epoch = epoch_record(self.epoch, self.settings)
+        self._oldest = struct.pack(">Q", self.epoch)
+
     def _position(self) -> int:
         stored = self._store.get(POSITION_KEY)
         return struct.unpack(">q", stored)[0] if stored is not None else 0
 
+    def _read_from(self, position: int, high: int) -> int:
+        count = 0
+        if position < high:
+            for chunk in self._changelog.read(position):
+                self._put_highest(chunk)
+                count += len(chunk)
+            self._store.put(POSITION_KEY, struct.pack(">q", high))
+        return count
+
     def _put_highest(self, chunk: list[Change]) -> None:
-        highest: dict[bytes, bytes] = {}
+        highest: dict[bytes, bytes | None] = {}
         for key, packed in chunk:
-            known = highest.get(key)
-            if known is None:
-                known = self._store.get(key)
+            known = highest[key] if key in highest else self._store.get(key)
             # Revisions are big-endian, so they compare as bytes; equal ones are the same state.
-            if known is None or known[: _REVISION.size] <= packed[: _REVISION.size]:
+            if packed is None or known is None or known[: _REVISION.size] <= packed[: _REVISION.size]:
                 highest[key] = packed
         self.apply(highest)
 
     def _wipe(self) -> None:
         self._store.close()
         shutil.rmtree(self._path)
-        self._store = _open_store(self._path)
-
-
-def _open_store(path: Path) -> Rdict:
-    path.mkdir(parents=True, exist_ok=True)
-    options = Options(raw_mode=True)
-    options.create_if_missing(True)
-    # Many small stores in one process: bound what each holds in memory.
-    options.set_write_buffer_size(4 * 1024 * 1024)
-    options.set_max_write_buffer_number(2)
-    options.set_max_background_jobs(2)
-    options.set_keep_log_file_num(1)
-    options.set_max_log_file_size(1024 * 1024)
-    return Rdict(str(path), options)
+        self._store = open_store(self._path, self._memory)

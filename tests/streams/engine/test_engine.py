@@ -15,10 +15,11 @@ from confluent_kafka.admin import AdminClient
 from pipeline.local.platform import LocalPlatform
 from streams.engine.app import changelog_topic
 from streams.engine.changelog import ChangelogReader, new_consumer
+from streams.engine.crash import EXIT_OPERATOR
 from streams.engine.table import EPOCH_KEY, PartitionTable
 from streams.kafka import KafkaConfig
 from streams.lag import topic_lags
-from streams.topics import Topic, declare_topics
+from streams.topics import Topic, declare_topics, partition_counts
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 
@@ -43,9 +44,13 @@ class World:
         ]
         declare_topics(AdminClient(self.kafka.librdkafka()), topics, partitions=PARTITIONS, replication=1)
 
-    def start_worker(self) -> subprocess.Popen[bytes]:
+    @property
+    def command(self) -> list[str]:
         arguments = [self.app_id, self.topic, self.output, str(self.state), str(PARTITIONS)]
-        command = [sys.executable, str(WORKER), self.kafka.bootstrap, *arguments]
+        return [sys.executable, str(WORKER), self.kafka.bootstrap, *arguments]
+
+    def start_worker(self) -> subprocess.Popen[bytes]:
+        command = self.command
         worker = subprocess.Popen(command, cwd=Path(__file__).parents[3], stderr=subprocess.DEVNULL)
         self.workers.append(worker)
         return worker
@@ -149,6 +154,42 @@ def test_a_worker_that_lost_its_local_state_makes_it_again(world: World, tmp_pat
     world.start_worker()
     world.wait(lambda: world.lag() == 0)
     assert world.recovered(tmp_path / "again") == world.sent
+
+
+def test_a_worker_refuses_a_state_that_was_made_with_other_settings(world: World) -> None:
+    world.send(100)
+    worker = world.start_worker()
+    world.wait(lambda: world.lag() == 0)
+    worker.send_signal(signal.SIGTERM)
+    worker.wait(timeout=20)
+    done = subprocess.run(
+        world.command,
+        cwd=Path(__file__).parents[3],
+        env={**os.environ, "UNION_FLAVOUR": "sour"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == EXIT_OPERATOR
+    assert "flavour is sour, the state was made with plain" in done.stderr
+
+
+def test_a_worker_refuses_to_go_on_when_its_input_was_made_again(world: World) -> None:
+    world.send(100)
+    worker = world.start_worker()
+    world.wait(lambda: world.lag() == 0)
+    worker.send_signal(signal.SIGTERM)
+    worker.wait(timeout=20)
+    admin = AdminClient(world.kafka.librdkafka())
+    admin.delete_topics([world.topic])[world.topic].result()
+    world.wait(lambda: world.topic not in partition_counts(admin))
+    declare_topics(admin, [Topic(world.topic)], partitions=PARTITIONS, replication=1)
+    done = subprocess.run(
+        world.command, cwd=Path(__file__).parents[3], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == EXIT_OPERATOR
+    assert f"id of {world.topic}" in done.stderr
 
 
 def test_a_missing_topic_is_refused_with_what_to_do(world: World) -> None:

@@ -1,5 +1,6 @@
 """A table is its changelog: whatever local copy it begins with, it ends as the changelog says."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.engine.changelog import Change
-from streams.engine.table import EPOCH_KEY, PartitionTable, pack
+from streams.engine.crash import OperatorError
+from streams.engine.runner import check_settings
+from streams.engine.store import StoreMemory, open_store
+from streams.engine.table import EPOCH_KEY, PartitionTable, epoch_record, pack
 from streams.silver import Revision
 
 
@@ -26,13 +30,13 @@ class MemoryChangelog:
         self.reads.append(start)
         yield self.records[start:]
 
-    def write(self, table: PartitionTable, changes: dict[bytes, bytes]) -> None:
+    def write(self, table: PartitionTable, changes: dict[bytes, bytes | None]) -> None:
         self.records += [Change(*item) for item in changes.items()]
         table.apply(changes)
 
 
-def opened(path: Path, changelog: MemoryChangelog) -> PartitionTable:
-    table = PartitionTable(path, changelog, now_ms=lambda: 7)
+def opened(path: Path, changelog: MemoryChangelog, **settings: str) -> PartitionTable:
+    table = PartitionTable(path, changelog, settings=settings, now_ms=lambda: 7)
     table.recover()
     if table.new_epoch is not None:
         changelog.write(table, {EPOCH_KEY: table.new_epoch})
@@ -121,3 +125,89 @@ def test_recovery_keeps_the_highest_revision_of_each_key(
     for key in {key for key, _ in writes}:
         assert table.get(key) == b"%d" % max(offset for k, offset in writes if k == key)
     table.close()
+
+
+def test_keys_below_a_bound_come_in_order_and_only_those_with_state(tmp_path: Path) -> None:
+    changelog = MemoryChangelog()
+    table = opened(tmp_path / "a", changelog)
+    values = {b"d": b"1", b"a": b"1", b"c": b"1", b"b": b""}
+    changelog.write(table, {key: at(1, value) for key, value in values.items()})
+    assert table.keys_below(b"d", 10) == [b"a", b"c"]
+    assert table.keys_below(b"d", 1) == [b"a"]
+    assert table.keys_below(b"\x01", 10) == []
+    table.close()
+
+
+def test_an_expired_key_is_gone_from_the_store_and_from_every_copy(tmp_path: Path) -> None:
+    changelog = MemoryChangelog()
+    table = opened(tmp_path / "a", changelog)
+    changelog.write(table, {b"k": at(1, b"one"), b"l": at(1, b"el")})
+    changelog.write(table, {b"k": None})
+    table.close()
+    for path in ("a", "b"):
+        again = opened(tmp_path / path, changelog)
+        assert (again.get(b"k"), again.get(b"l"), again.keys_below(b"z", 9)) == (None, b"el", [b"l"])
+        again.close()
+
+
+def test_a_key_that_is_used_again_after_it_has_expired_has_its_new_state(tmp_path: Path) -> None:
+    changelog = MemoryChangelog()
+    table = opened(tmp_path / "a", changelog)
+    changelog.write(table, {b"k": at(9, b"old")})
+    changelog.write(table, {b"k": None})
+    changelog.write(table, {b"k": at(10, b"new")})
+    table.close()
+    again = opened(tmp_path / "b", changelog)
+    assert again.get(b"k") == b"new"
+    again.close()
+
+
+@pytest.mark.parametrize("copy", ["kept", "lost"])
+def test_what_was_written_before_an_epoch_is_not_seen_in_it(tmp_path: Path, copy: str) -> None:
+    changelog = MemoryChangelog()
+    table = opened(tmp_path / "kept", changelog)
+    changelog.write(table, {b"old": at(1, b"1"), b"both": at(1, b"1")})
+    table.mark_position()
+    table.close()
+    rebuilt = Change(b"both", pack(Revision(8, 0), b"2"))
+    changelog.records += [rebuilt, Change(EPOCH_KEY, epoch_record(8, {}))]
+    again = opened(tmp_path / copy, changelog)
+    assert (again.get(b"old"), again.get(b"both"), again.epoch) == (None, b"2", 8)
+    assert again.keys_below(b"z", 9) == [b"both"]
+    changelog.records.append(Change(b"old", at(99, b"by a stale worker")))
+    again.recover()
+    assert again.get(b"old") is None
+    again.close()
+
+
+def test_a_state_says_which_settings_it_was_made_with(tmp_path: Path) -> None:
+    changelog = MemoryChangelog()
+    opened(tmp_path / "a", changelog, gap="30").close()
+    again = opened(tmp_path / "b", changelog, gap="20")
+    assert again.made_with == {"gap": "30"}
+    with pytest.raises(OperatorError, match=r"gap is 20, the state was made with 30\. .*again with `x`"):
+        check_settings(again, " with `x`")
+    again.close()
+    same = opened(tmp_path / "c", changelog, gap="30")
+    check_settings(same, "")
+    same.close()
+
+
+def test_a_state_from_before_settings_were_kept_takes_todays(tmp_path: Path) -> None:
+    changelog = MemoryChangelog()
+    changelog.records.append(Change(EPOCH_KEY, at(0, b"")))
+    table = opened(tmp_path / "a", changelog, gap="30")
+    assert (table.epoch, table.made_with) == (7, {"gap": "30"})
+    table.close()
+    assert opened(tmp_path / "b", changelog, gap="20").made_with == {"gap": "30"}
+
+
+def test_all_stores_of_a_process_stay_within_one_bound_of_memory(tmp_path: Path) -> None:
+    memory = StoreMemory(8 * 1024 * 1024)
+    stores = [open_store(tmp_path / str(n), memory) for n in range(12)]
+    for number in range(4_000):
+        for store in stores:
+            store.put(b"%d" % number, os.urandom(500))
+    assert memory.used_bytes < 12 * 1024 * 1024  # what is being flushed comes on top
+    for store in stores:
+        store.close()

@@ -1,6 +1,8 @@
 """A worker for tests: keeps the set of values of each key, and hands every record on."""
 
+import os
 import sys
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -15,6 +17,7 @@ class UnionStage:
 
     name = "union"
     stateful = True
+    state_settings: Mapping[str, str] = {"flavour": os.environ.get("UNION_FLAVOUR", "plain")}
 
     def __init__(self, topic: str, output: str) -> None:
         self.topic = topic

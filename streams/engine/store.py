@@ -1,0 +1,52 @@
+"""Local stores (RocksDB), many small ones in one process, within one bound of memory."""
+
+from pathlib import Path
+from typing import Final
+
+from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBufferManager
+
+DEFAULT_MEMORY_BYTES: Final = 128 * 1024 * 1024
+BLOOM_BITS_PER_KEY: Final = 10
+
+
+class StoreMemory:
+    """What all stores of a process may hold in memory together, however many there are and however full.
+
+    Blocks that were read, their indexes and what was written and is not on disk yet share one cache.
+
+    Args:
+        limit_bytes: of the cache.
+    """
+
+    def __init__(self, limit_bytes: int = DEFAULT_MEMORY_BYTES) -> None:
+        self.cache = Cache(limit_bytes)
+        self.writes = WriteBufferManager.new_write_buffer_manager_with_cache(
+            limit_bytes // 3, allow_stall=False, cache=self.cache
+        )
+
+    @property
+    def used_bytes(self) -> int:
+        """What is held now."""
+        return self.cache.get_usage()
+
+
+def open_store(path: Path, memory: StoreMemory) -> Rdict:
+    """Open a store of raw bytes, made when it is not there."""
+    path.mkdir(parents=True, exist_ok=True)
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.set_write_buffer_manager(memory.writes)
+    options.set_write_buffer_size(4 * 1024 * 1024)
+    # Memory is taken in such pieces; the default, an eighth of the buffer, is much for a small store.
+    options.set_arena_block_size(64 * 1024)
+    options.set_max_write_buffer_number(2)
+    options.set_max_background_jobs(2)
+    options.set_compression_type(DBCompressionType.lz4())
+    options.set_keep_log_file_num(1)
+    options.set_max_log_file_size(1024 * 1024)
+    blocks = BlockBasedOptions()
+    blocks.set_block_cache(memory.cache)
+    blocks.set_cache_index_and_filter_blocks(True)
+    blocks.set_bloom_filter(BLOOM_BITS_PER_KEY, False)
+    options.set_block_based_table_factory(blocks)
+    return Rdict(str(path), options)
