@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Final
 
 from producer.shop.draws import Weighted, seeded
+from streams.events import Context
 
 SHOP: Final = "https://shop.example.com"
 SPEND_FIRST: Final = date(2025, 9, 1)
@@ -79,6 +80,33 @@ KNOWN_SOURCES: Final = Weighted(
 def draw_source(rng: random.Random, *, known: bool) -> Source:
     """Draw how a visit of a customer, or of a stranger, came about."""
     return (KNOWN_SOURCES if known else SOURCES).draw(rng)
+
+
+def _meanings() -> dict[tuple[str | None, str | None, str | None], str]:
+    """Give the channel by (utm_source, utm_medium, referrer); of a marked visit the referrer says nothing."""
+    found: dict[tuple[str | None, str | None, str | None], str] = {(None, None, None): "direct"}
+    for source in SOURCES.values:
+        if source.utm_medium is not None:
+            found[source.utm_source, source.utm_medium, None] = source.channel
+        else:
+            found |= {(None, None, referrer): source.channel for referrer in source.referrers}
+    return found
+
+
+_MEANINGS: Final = _meanings()
+
+
+def meant_channel(context: Context) -> str | None:
+    """Give the channel that a page was reached by, as the shop meant it; None: the shop makes no such visit.
+
+    Only a visit's first page carries its source's marks; the next ones come from the shop itself.
+    """
+    if context.utm_source is not None or context.utm_medium is not None:
+        return _MEANINGS.get((context.utm_source, context.utm_medium, None))
+    referrer = context.referrer
+    if referrer is not None and (referrer == SHOP or referrer.startswith(f"{SHOP}/")):
+        return "direct"
+    return _MEANINGS.get((None, None, referrer))
 
 
 def marketing_spend() -> Iterator[tuple[date, str, str, Decimal]]:

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Final
 
+from producer.shop.agents import PEOPLE
 from producer.shop.catalogue import Catalogue, Product
-from producer.shop.draws import HOUR, MINUTE, Weighted, draw_uuid, instant
+from producer.shop.draws import HOUR, MINUTE, draw_uuid, instant
 from producer.shop.marketing import SHOP, Source
 from producer.shop.places import Country, in_currency, smallest_unit
 from producer.shop.population import Customer
@@ -31,24 +32,6 @@ from streams.events import (
 
 Push = Callable[[float, Event], None]
 
-_IPHONE: Final = (
-    "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko)"
-)
-_IPAD: Final = "Mozilla/5.0 (iPad; CPU OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko)"
-_ANDROID: Final = "Mozilla/5.0 (Linux; Android 14; Pixel 8) AppleWebKit/537.36 (KHTML, like Gecko)"
-_WINDOWS: Final = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko)"
-_MAC: Final = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko)"
-USER_AGENTS: Final = Weighted(
-    [
-        (f"{_IPHONE} Version/17.5 Mobile/15E148 Safari/604.1", 30),
-        (f"{_ANDROID} Chrome/126.0.0.0 Mobile Safari/537.36", 24),
-        (f"{_WINDOWS} Chrome/126.0.0.0 Safari/537.36", 22),
-        (f"{_MAC} Version/17.5 Safari/605.1.15", 12),
-        ("Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:127.0) Gecko/20100101 Firefox/127.0", 6),
-        (f"{_WINDOWS} Chrome/126.0.0.0 Safari/537.36 Edg/126.0.0.0", 3),
-        (f"{_IPAD} Version/17.5 Mobile/15E148 Safari/604.1", 3),
-    ]
-)
 PAGES: Final = ("/", "/sale", "/new", "/category/shoes", "/category/clothing", "/about", "/delivery", "/help")
 SEARCHES: Final = (
     "running shoes",
@@ -98,9 +81,8 @@ class Visit:
         self._push = push
         self._catalogue = catalogue
         self._country = country
-        self._user_agent = USER_AGENTS.draw(
-            random.Random(device) if device else rng
-        )  # a device keeps its browser
+        # A device keeps its browser.
+        self._user_agent = PEOPLE.draw(random.Random(device) if device else rng).text
         self._ip = f"198.51.{rng.randrange(100, 104)}.{rng.randrange(1, 255)}"
         self._source: Source | None = source
         self._referrer = rng.choice(source.referrers) if source.referrers else None

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from decimal import ROUND_DOWN, Decimal
 from typing import Final
 
+from producer.shop.agents import PRETENDER, ROBOTS
 from producer.shop.catalogue import Catalogue
 from producer.shop.draws import DAY, HOUR, draw_poisson, draw_uuid, instant
 from producer.shop.logs import draw_log, incident_at, plan_incidents
@@ -34,20 +35,13 @@ from streams.events import (
 
 LOG_SHARE: Final = 0.13
 BOT_SHARE: Final = 0.03
-EVENTS_PER_BOT: Final = 25
+EVENTS_PER_BOT: Final = 35
 EVENTS_PER_VISIT: Final = 3.9
 CONVERSION: Final = 0.033
 CUSTOMER_VISITS: Final = 0.2
 REFUND_EVERY: Final = 13
 BURST: Final = 60
 """Lines that an incident adds to the logs, at most."""
-BOT_AGENTS: Final = (
-    "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
-    "Mozilla/5.0 (compatible; bingbot/2.0; +http://www.bing.com/bingbot.htm)",
-    "python-requests/2.32.3",
-    # pretends to be a person; given away by its pace
-    "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36",
-)
 
 
 @dataclass(frozen=True)
@@ -202,11 +196,13 @@ class _World:
 
     def _bot(self, at: float) -> None:
         rng = self._rng
-        agent, bot = rng.choice(BOT_AGENTS), self._name("a")
-        for _ in range(rng.randrange(10, 40)):
+        agent, bot = rng.choice(ROBOTS), self._name("a")
+        # Who pretends to be a person is given away by the pace: dozens of pages, several a second.
+        pages = rng.randrange(55, 80) if agent is PRETENDER else rng.randrange(10, 40)
+        for _ in range(pages):
             product = self._catalogue.draw()
             path = f"/product/{product.product_id}" if rng.random() < 0.8 else "/"
-            context = Context(page_url=SHOP + path, user_agent=agent, ip="203.0.113.7", country="US")
+            context = Context(page_url=SHOP + path, user_agent=agent.text, ip="203.0.113.7", country="US")
             event_id, occurred_at = draw_uuid(rng), instant(at)
             if path == "/":
                 self._push(

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from producer.shop.agents import ROBOTS
 from producer.shop.draws import DAY, seeded
 from producer.shop.traffic import load_at
-from producer.shop.world import BOT_AGENTS, ShopConfig, shop_events
+from producer.shop.world import ShopConfig, shop_events
 from streams.events import (
     STREAM_OF_TYPE,
     AccountDeleted,
@@ -84,9 +85,10 @@ def test_a_history_reaches_its_end(events: list[Event]) -> None:
 def test_some_of_a_hundred_visits_end_with_an_order(events: list[Event]) -> None:
     last: dict[str, datetime] = {}
     visits = orders = 0
+    robots = {robot.text for robot in ROBOTS}
     for event in events:
         visitor = event.customer_id or event.anonymous_id
-        is_bot = event.context is not None and event.context.user_agent in BOT_AGENTS
+        is_bot = event.context is not None and event.context.user_agent in robots
         if visitor is None or isinstance(event, Log | ProductListed) or is_bot:
             continue
         visits += visitor not in last or event.occurred_at - last[visitor] > GAP
