@@ -75,6 +75,7 @@ _DAYS: Final = sql.SQL(
             bronze.arrived_at,
             of_this.event_id IS NOT NULL AS is_fact,
             of_id.event_id IS NOT NULL AS has_fact,
+            of_letter.event_id IS NOT NULL AS letter_has_fact,
             letter.status AS letter
         FROM bronze.{bronze} AS bronze
         LEFT JOIN silver.{facts} AS of_this
@@ -91,13 +92,20 @@ _DAYS: Final = sql.SQL(
             AND letter.shard = bronze.shard
             AND letter.sequence_number = bronze.sequence_number
             AND letter.sub_sequence_number = bronze.sub_sequence_number
+        -- A corrected record may be a duplicate under another id than it came with.
+        LEFT JOIN silver.{facts} AS of_letter
+            ON letter.status = 'replayed'
+            AND of_letter.event_id = CASE
+                WHEN letter.event_id ~* '^[0-9a-f]{{8}}(-?[0-9a-f]{{4}}){{3}}-?[0-9a-f]{{12}}$'
+                    THEN letter.event_id::uuid
+            END
     ),
 
     placed AS (
         SELECT
             (arrived_at AT TIME ZONE 'UTC')::date AS day,
             coalesce(letter <> 'replayed', false) AS is_letter,
-            coalesce(letter = 'replayed', false) AND (is_fact OR has_fact) AS is_replayed,
+            coalesce(letter = 'replayed', false) AND (is_fact OR has_fact OR letter_has_fact) AS is_replayed,
             letter IS NULL AND NOT is_fact AND has_fact AS is_duplicate,
             letter IS DISTINCT FROM 'replayed' AND is_fact AS is_fact
         FROM arrived

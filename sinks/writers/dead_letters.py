@@ -11,6 +11,7 @@ from sinks.staging import copy_rows
 from streams.dead_letters import DeadLetter
 from streams.engine.batch import Record
 from streams.topics import DEAD_LETTERS
+from streams.transport import TransportIdentity
 
 # Only a later attempt changes a row, so that reading the topic again does not undo a replay or a discard.
 # Failing again in the same way exhausts it. The payload stays what came from Kinesis.
@@ -26,7 +27,11 @@ _UPSERT: Final = f"""
         stage = excluded.stage,
         reason = excluded.reason,
         errors = excluded.errors,
-        payload = coalesce(stored.payload, excluded.payload),
+        payload = CASE
+            -- what failed now is the correction
+            WHEN stored.replayed_payload IS NOT NULL THEN stored.payload
+            ELSE coalesce(stored.payload, excluded.payload)
+        END,
         event_id = coalesce(excluded.event_id, stored.event_id),
         event_type = coalesce(excluded.event_type, stored.event_type),
         occurred_at = coalesce(excluded.occurred_at, stored.occurred_at),
@@ -37,6 +42,38 @@ _UPSERT: Final = f"""
         updated_at = now()
     WHERE excluded.attempt > stored.attempt
 """  # noqa: S608  (names of our own)
+
+# The row follows what became of the record, whoever sent it again and was perhaps killed before noting it. An
+# equal attempt counts too: a batch that comes again may meet better rules than it did at first.
+_SETTLE: Final = """
+    UPDATE dead_letters AS letter
+    SET status = 'replayed', event_id = replay.event_id, updated_at = now()
+    FROM unnest(
+        %(stream)s::text[], %(stream_epoch)s::bigint[], %(shard)s::text[], %(sequence_number)s::text[],
+        %(sub_sequence_number)s::bigint[], %(attempt)s::integer[], %(event_id)s::text[]
+    ) AS replay (stream, stream_epoch, shard, sequence_number, sub_sequence_number, attempt, event_id)
+    WHERE letter.stream = replay.stream
+        AND letter.stream_epoch = replay.stream_epoch
+        AND letter.shard = replay.shard
+        AND letter.sequence_number = replay.sequence_number
+        AND letter.sub_sequence_number = replay.sub_sequence_number
+        AND letter.attempt <= replay.attempt
+        AND letter.status <> 'replayed'
+"""
+
+
+def settle_replays(connection: Connection, replays: Sequence[tuple[TransportIdentity, str]]) -> None:
+    """Note in their dead letters that records which were sent again are facts now.
+
+    Args:
+        connection: whose transaction stores the facts.
+        replays: identity and `event_id` of each fact of a second or later attempt.
+    """
+    columns = ("stream", "stream_epoch", "shard", "sequence_number", "sub_sequence_number", "attempt")
+    wanted: dict[str, list[object]] = {
+        name: [getattr(identity, name) for identity, _ in replays] for name in columns
+    }
+    connection.execute(_SETTLE.encode(), {**wanted, "event_id": [event_id for _, event_id in replays]})
 
 
 def write_dead_letters(database: Database, records: Sequence[Record], partition: int) -> list[DeadLetter]:

@@ -8,6 +8,7 @@ from sinks.database import Connection, Database, write_bisecting
 from sinks.mapping.facts import STAGING, Fact, facts_of
 from sinks.records import Failure, dead_letter, foreign_letter
 from sinks.staging import copy_rows
+from sinks.writers.dead_letters import settle_replays
 from sinks.writers.facts_sql import CONFLICTS, INSERTS
 from sinks.writers.payloads import BRONZE_WAIT_SECONDS, payloads_of
 from streams.dead_letters import DeadLetter, Reason
@@ -92,5 +93,8 @@ def _write(connection: Connection, facts: Sequence[Fact]) -> list[int]:
     for table in sorted({fact.table for fact in misplaced}):
         rows = [fact.row for fact in misplaced if fact.table == table]
         copy_rows(connection, STAGING[table], rows, append=table in copied)
+    replays = [(fact.identity, fact.event_id) for fact in facts if fact.identity.attempt > 0]
+    if replays:
+        settle_replays(connection, replays)
     found = [connection.execute(CONFLICTS[table].encode()).fetchall() for table in sorted(repeated)]
     return [int(str(offset)) for rows in found for (offset,) in rows]

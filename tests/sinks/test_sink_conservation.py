@@ -105,6 +105,22 @@ def test_a_row_that_is_missing_or_twice_is_found(whole: Database, damage: str, w
     assert getattr(day, where) == 1
 
 
+def test_a_replay_that_was_a_duplicate_under_a_corrected_id_is_in_its_place(whole: Database) -> None:
+    change(
+        whole,
+        f"""
+        UPDATE silver.dead_letters
+        SET status = 'replayed', replayed_payload = '{{}}', event_id = '{examples.event_id(1).upper()}'
+        """,
+    )
+    day = found(whole)
+    assert (day.replayed, day.dead_letters, day.is_conserved) == (1, 0, True)
+    change(whole, f"UPDATE silver.dead_letters SET event_id = '{examples.event_id(9)}'")
+    assert found(whole).lost == 1
+    change(whole, "UPDATE silver.dead_letters SET event_id = 'no uuid'")
+    assert found(whole).lost == 1
+
+
 def test_events_orders_and_money_agree_between_facts_sessions_and_customers(whole: Database) -> None:
     session = examples.session_day("c1", (1, 1), NOON, events=2)
     write(whole, SILVER_SESSIONS, session)

@@ -392,6 +392,30 @@ def test_reading_the_topic_again_does_not_undo_a_replay(store: Database) -> None
     assert query(store, STATUS)[0][0] == "pending"
 
 
+def test_the_payload_stays_what_came_also_when_a_correction_failed(store: Database) -> None:
+    write(store, DEAD_LETTERS, letter_of(0))
+    query(store, "UPDATE silver.dead_letters SET payload = NULL, replayed_payload = '{}' RETURNING 1")
+    write(store, DEAD_LETTERS, letter_of(1, Reason.WRONG_TYPE))
+    assert query(store, STATUS) == [("pending", "wrong_type", 1, None)]
+
+
+@pytest.mark.parametrize("status", ["pending", "exhausted", "discarded"])
+def test_a_fact_of_a_later_attempt_settles_the_letter_of_its_record(store: Database, status: str) -> None:
+    settled = "SELECT status, attempt, event_id FROM silver.dead_letters"
+    write(store, DEAD_LETTERS, letter_of(0))
+    query(store, f"UPDATE silver.dead_letters SET status = '{status}' RETURNING 1")
+    write(store, CLEAN_EVENTS, clean(purchase(7), 2, attempt=1), clean(purchase(8), 1))
+    assert query(store, settled) == [(status, 0, None)]
+    write(store, CLEAN_EVENTS, clean(purchase(9), 1, attempt=1))
+    assert query(store, settled) == [("replayed", 0, event_id(9))]
+
+
+def test_a_fact_of_an_attempt_that_is_past_settles_nothing(store: Database) -> None:
+    write(store, DEAD_LETTERS, letter_of(2))
+    write(store, CLEAN_EVENTS, clean(purchase(9), 1, attempt=1))
+    assert query(store, STATUS) == [("pending", "not_json", 2, b"{2")]
+
+
 def test_every_reason_of_the_closed_list_can_be_stored(store: Database) -> None:
     for attempt, reason in enumerate(Reason):
         write(store, DEAD_LETTERS, letter_of(attempt, reason))
