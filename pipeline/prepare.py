@@ -35,6 +35,25 @@ def migrate_database(settings: Settings) -> list[str]:
     return upgrade(settings.postgres_url.get_secret_value(), session_gap_seconds=settings.session_gap_seconds)
 
 
+def prepare_readers(settings: Settings) -> str | None:
+    """Give the readers' role what it may read; harmless when done again.
+
+    Returns:
+        what the operator has to do, in one line, if the database's user may not make the role; else None.
+
+    Raises:
+        MigrationError: the database cannot be reached, or its user does not own the tables.
+    """
+    from sinks.roles import prepare_reader  # noqa: PLC0415  (SQLAlchemy and Alembic are slow to import)
+
+    password = settings.reader_password
+    return prepare_reader(
+        settings.postgres_url.get_secret_value(),
+        settings.reader_role,
+        password=password.get_secret_value() if password else None,
+    )
+
+
 def start_pipeline(platform: LocalPlatform) -> None:
     """Bring database and topics up to date, and start the workers.
 
@@ -44,6 +63,9 @@ def start_pipeline(platform: LocalPlatform) -> None:
     """
     for revision in migrate_database(platform.settings):
         platform.say(f"database: applied {revision}")
+    to_do = prepare_readers(platform.settings)
+    if to_do:
+        platform.say(f"database: {to_do}")
     made = make_topics(platform.settings)
     if made:
         platform.say(f"kafka: created {len(made)} topics")

@@ -61,6 +61,15 @@ class Settings(BaseSettings):
         SecretStr("postgresql://pipeline@127.0.0.1:5432/pipeline"), description="libpq URL of the database"
     )
 
+    reader_role: str = Field(
+        "pipeline_reader",
+        pattern="^[a-z_][a-z0-9_]{0,62}$",
+        description="role in Postgres that reads all but personal data; `pipeline migrate` makes it",
+    )
+    reader_password: SecretStr | None = Field(
+        None, description="its password, which `pipeline migrate` sets; unset: left as it is"
+    )
+
     aws_region: str = Field("us-east-1", description="of Kinesis and DynamoDB")
     kinesis_endpoint: str | None = Field(None, description="unset: AWS itself")
     dynamodb_endpoint: str | None = Field(None, description="unset: AWS itself")

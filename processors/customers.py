@@ -89,6 +89,8 @@ def to_customer(customer_id: str, state: CustomerState, revision: Revision, secr
         created_at=datetime.fromisoformat(state.signed_up_at) if state.signed_up_at else first_seen_at,
         acquisition_channel=channel,
         acquisition_campaign=campaign,
+        acquisition_at=datetime.fromisoformat(state.acquisition.version.at) if state.acquisition else None,
+        acquisition_event_id=state.acquisition.version.event_id if state.acquisition else None,
         first_seen_at=first_seen_at,
         last_seen_at=datetime.fromisoformat(state.last_seen_at or ""),
         is_deleted=state.deleted is not None and (state.signup is None or state.signup <= state.deleted),

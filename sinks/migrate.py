@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -13,7 +14,8 @@ from sqlalchemy import Connection, create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool
 
-from sinks.schema import SCHEMAS, live_sessions_view, metadata
+from sinks.schema import SCHEMAS, metadata
+from sinks.views import create_views
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 LOCK_KEY: Final = 7_301_846_259_912
@@ -51,8 +53,9 @@ def upgrade(url: str, *, session_gap_seconds: int = DEFAULT_GAP_SECONDS) -> list
             config = _config()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
-        connection.execute(text(live_sessions_view(session_gap_seconds)))
-        connection.commit()
+            connection.commit()
+        with connection.begin():
+            create_views(connection.connection.driver_connection, session_gap_seconds)  # type: ignore[arg-type]  # psycopg's, as the URL says
     return missing
 
 
@@ -128,9 +131,9 @@ def _connect(url: str) -> Iterator[Connection]:
     try:
         with connection:
             yield connection
-    except DBAPIError as error:
+    except (DBAPIError, psycopg.Error) as error:
         raise MigrationError(f"Postgres refuses: {_one_line(error)}") from error
 
 
-def _one_line(error: DBAPIError) -> str:
-    return " ".join(str(error.orig).split())
+def _one_line(error: DBAPIError | psycopg.Error) -> str:
+    return " ".join(str(error.orig if isinstance(error, DBAPIError) else error).split())

@@ -36,6 +36,9 @@ from streams.events import STREAMS, Stream
 
 SCHEMAS: Final = ("bronze", "silver", "gold", "ops")
 FACT_PARTITIONS: Final = 8
+PERSONAL: Final = "personal"
+"""Comment of a column that only the operator's role may read."""
+
 DEAD_LETTER_STATUSES: Final = ("pending", "replayed", "exhausted", "discarded")
 
 metadata = MetaData(
@@ -61,6 +64,7 @@ ischema_names.setdefault("xid8", Xid8)  # so that reflection knows the type
 
 Instant: Final = DateTime(timezone=True)
 Money: Final = Numeric(18, 4)
+Sum: Final = Numeric(38, 4)
 NOW: Final = text("now()")
 FALSE: Final = text("false")
 
@@ -177,7 +181,7 @@ silver_product_events = _fact(
     Column("query", Text),
     Column("quantity", BigInteger),
     Column("rating", SmallInteger),
-    indexes=(Index(None, "visitor_id"),),
+    indexes=(Index(None, "visitor_id", "occurred_at"),),
 )
 silver_customer_events = _fact(
     "silver_customer_events",
@@ -210,8 +214,8 @@ silver_customers = Table(
     "silver_customers",
     metadata,
     Column("customer_id", Text, primary_key=True),
-    Column("email", Text, comment="personal"),
-    Column("name", Text, comment="personal"),
+    Column("email", Text, comment=PERSONAL),
+    Column("name", Text, comment=PERSONAL),
     Column("email_hash", Text),
     Column("email_domain", Text),
     Column("country", Text),
@@ -222,10 +226,12 @@ silver_customers = Table(
     _needed("first_seen_at", Instant),
     _needed("last_seen_at", Instant),
     _needed("orders", BigInteger, text("0")),
-    _needed("total_spent", Money, text("0")),
+    _needed("total_spent", Sum, text("0")),
     _needed("is_deleted", Boolean, FALSE),
     _needed("updated_at", Instant, NOW),
     *_revision(),
+    Column("acquisition_at", Instant),
+    Column("acquisition_event_id", Uuid),
     schema="silver",
 )
 silver_products = Table(
@@ -263,7 +269,7 @@ silver_sessions = Table(
             "purchases",
         )
     ],
-    _needed("revenue_base", Money, text("0")),
+    _needed("revenue_base", Sum, text("0")),
     Column("channel", Text),
     Column("campaign", Text),
     Column("landing_page", Text),
@@ -417,12 +423,3 @@ ops_ltv_fits = Table(
     Column("message", Text),
     schema="ops",
 )
-
-
-def live_sessions_view(gap_seconds: int) -> str:
-    """Give the SQL of the view `silver_live_sessions`: sessions whose last event is less than the gap ago."""
-    return f"""
-        CREATE OR REPLACE VIEW silver.silver_live_sessions AS
-        SELECT * FROM silver.silver_sessions
-        WHERE ended_at > now() - make_interval(secs => {int(gap_seconds)})
-    """  # noqa: S608  (the gap is an integer)

@@ -76,7 +76,11 @@ class SessionDay(Struct, kw_only=True):
 
 
 class Customer(Struct, kw_only=True, omit_defaults=True):
-    """A customer's profile (`silver.customers`, keyed by customer); totals are kept by the sink."""
+    """A customer's profile (`silver.customers`, keyed by customer); totals are kept by the sink.
+
+    The acquisition is that of the customer's own earliest event with a context, and which one that is; the
+    sink weighs it against those of linked visitors.
+    """
 
     customer_id: str
     revision: tuple[int, int]
@@ -90,6 +94,8 @@ class Customer(Struct, kw_only=True, omit_defaults=True):
     created_at: datetime
     acquisition_channel: str | None = None
     acquisition_campaign: str | None = None
+    acquisition_at: datetime | None = None
+    acquisition_event_id: str | None = None
     first_seen_at: datetime
     last_seen_at: datetime
     is_deleted: bool = False

@@ -116,6 +116,8 @@ def _customer(record: Record, state: Customer) -> Entity:
         state.last_seen_at,
         state.is_deleted,
         *revision,
+        state.acquisition_at,
+        state.acquisition_event_id,
     )
     return Entity(record, (state.customer_id,), revision, [_storable(row)])
 

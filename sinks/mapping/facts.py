@@ -1,6 +1,8 @@
 """Clean events to rows of the fact tables. Pure."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -47,6 +49,8 @@ STAGING: Final[dict[str, Staging]] = {
 PERSONAL: Final = frozenset({"email", "name", "birth_year"})
 """Fields of a profile whose values are not stored with the fact."""
 
+_PRODUCT_EVENT: Final = list(STAGING[silver_product_events.name].types)
+_VISIT: Final = itemgetter(*map(_PRODUCT_EVENT.index, ("visitor_id", "channel", "customer_id")))
 _NO_CONTEXT: Final = (None, None, None, None, None, None, None, None, False)
 _DECODERS: Final[dict[str, tuple[Callable[[bytes], list[Any]], Callable[[bytes], Any]]]] = {
     CLEAN_EVENTS: (decode_visitor_events, decode_visitor_event),
@@ -100,6 +104,18 @@ def facts_of(topic: str, records: Sequence[Record]) -> Facts:
         else:
             found.facts.append(fact)
     return found
+
+
+def anonymous_visits(facts: Iterable[Fact]) -> dict[str, tuple[datetime, str]]:
+    """Give `(occurred_at, event_id)` of each visitor's earliest fact that has a context and no customer."""
+    visits: dict[str, tuple[datetime, str]] = {}
+    for fact in facts:
+        if fact.table == silver_product_events.name:
+            visitor, channel, customer = _VISIT(fact.row)
+            if customer is None and channel is not None:
+                visit = (fact.row[2], fact.event_id)
+                visits[visitor] = min(visits.get(visitor, visit), visit)
+    return visits
 
 
 def fact_of(record: Record, event: AnyEvent) -> Fact:

@@ -9,6 +9,7 @@ from sinks.mapping import entities as mapping
 from sinks.mapping.entities import Entities, Entity, Row
 from sinks.records import foreign_letter
 from sinks.staging import Staging, copy_rows
+from sinks.writers.acquisition import MERGE_OWN, merge_visitors
 from streams.dead_letters import DeadLetter
 from streams.engine.batch import Record
 from streams.topics import (
@@ -37,6 +38,8 @@ def write_entities(
     read, write = _TOPICS[topic]
     found = read(records)
     _, refused = write_bisecting(database, found.entities, write)
+    if topic == SILVER_IDENTITIES:
+        merge_visitors(database, {anonymous_id for anonymous_id, *_ in (e.key for e in found.entities)})
     wrong = found.foreign + [(entity.record, message) for entity, message in refused]
     now = datetime.now(UTC)
     return [foreign_letter(topic, partition, record, message, now) for record, message in wrong]
@@ -46,15 +49,20 @@ def _rows(entities: Iterable[Entity]) -> Iterable[Row]:
     return (row for entity in entities for row in entity.rows)
 
 
-def _upsert_by_revision(table: str, key: str, staging: Staging) -> bytes:
+def _upsert_by_revision(table: str, key: str, staging: Staging, *, but: str = "") -> bytes:
     """Give the statement that stores staged rows of a higher revision, and says so in the change log.
 
     Args:
-        table: in schema `silver`.
+        table: of silver.
         key: the primary key's column.
         staging: where the rows are.
+        but: columns that begin so are left as they are stored.
     """
-    changed = ", ".join(f"{name} = excluded.{name}" for name in staging.types if name != key)
+    changed = ", ".join(
+        f"{name} = excluded.{name}"
+        for name in staging.types
+        if name != key and not (but and name.startswith(but))
+    )
     return f"""
         WITH stored AS (
             INSERT INTO {table} AS stored ({staging.columns})
@@ -69,7 +77,13 @@ def _upsert_by_revision(table: str, key: str, staging: Staging) -> bytes:
     """.encode()  # noqa: S608  (names of our own)
 
 
-_CUSTOMERS: Final = _upsert_by_revision("silver_customers", "customer_id", mapping.CUSTOMERS)
+_CUSTOMERS: Final = _upsert_by_revision(
+    "silver_customers", "customer_id", mapping.CUSTOMERS, but="acquisition_"
+)
+_ACQUISITIONS: Final = f"""
+    WITH merged AS ({MERGE_OWN})
+    INSERT INTO ops_changes (kind, key) SELECT 'customer', customer_id FROM merged
+"""  # noqa: S608  (names of our own)
 _PRODUCTS: Final = _upsert_by_revision("silver_products", "product_id", mapping.PRODUCTS)
 _CLEAR_CUSTOMER: Final = b"""
     WITH cleared AS (
@@ -88,6 +102,7 @@ _CLEAR_CUSTOMER: Final = b"""
 def _write_customers(connection: Connection, entities: Sequence[Entity]) -> None:
     copy_rows(connection, mapping.CUSTOMERS, _rows(entities))
     connection.execute(_CUSTOMERS)
+    connection.execute(_ACQUISITIONS.encode())
     # Totals and instants of a customer without a profile are still those of facts: the row stays.
     for (customer_id,), revision in ((entity.key, entity.revision) for entity in entities if not entity.rows):
         connection.execute(_CLEAR_CUSTOMER, {"customer_id": customer_id, **revision._asdict()})

@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 from typing import Final
 
 from sinks.database import Connection, Database, write_bisecting
-from sinks.mapping.facts import STAGING, Fact, facts_of
+from sinks.mapping.facts import STAGING, Fact, anonymous_visits, facts_of
 from sinks.records import Failure, dead_letter, foreign_letter
 from sinks.staging import copy_rows
+from sinks.writers.acquisition import merge_visits
 from sinks.writers.dead_letters import settle_replays
 from sinks.writers.facts_sql import CONFLICTS, INSERTS
 from sinks.writers.payloads import BRONZE_WAIT_SECONDS, payloads_of
@@ -32,7 +33,7 @@ def write_facts(
     """Store a batch of a `clean.*` topic; harmless when done again.
 
     In the same transaction, and only for events that were not stored before: a customer's orders and total,
-    the change log, the sampled hops.
+    the change log, the sampled hops. After it, anonymous visits count for the customers they are linked to.
 
     Args:
         topic: the batch's topic, one of `clean.*`.
@@ -51,6 +52,7 @@ def write_facts(
     """
     facts, failed, foreign = facts_of(topic, records)
     conflicts, refused = write_bisecting(database, facts, _write)
+    merge_visits(database, anonymous_visits(facts))
     conflicting = {offset for offsets in conflicts for offset in offsets}
     failed += [(fact, CONFLICT) for fact in facts if fact.offset in conflicting]
     failed += [(item, Failure(Reason.REFUSED_BY_SINK, message)) for item, message in refused]

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.real
 NEXT = "silver_next"
 SHAPE = """
     SELECT c.relname, c.relkind::text, pg_get_partkeydef(c.oid), pg_get_expr(c.relpartbound, c.oid),
-        pg_get_indexdef(c.oid), a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
+        pg_get_indexdef(c.oid), a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
         pg_get_expr(d.adbin, d.adrelid), col_description(c.oid, a.attnum)
     FROM pg_class c
     LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0

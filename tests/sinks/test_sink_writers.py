@@ -7,9 +7,9 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from conftest import empty_tables
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sink_databases import empty_tables
 from sink_examples import (
     NOON,
     ARecord,
