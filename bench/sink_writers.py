@@ -1,4 +1,4 @@
-"""Rows a second of the bronze and fact writers, on one connection, into a database of their own.
+"""Rows a second of the bronze, fact and identity writers, on one connection, into a database of their own.
 
 python bench/sink_writers.py postgresql://user@host/postgres --rows 100000 --batch 5000
 """
@@ -19,7 +19,8 @@ from sinks.database import Database
 from sinks.migrate import upgrade
 from sinks.registry import SINKS, open_database
 from streams.facts import RAW_AT, VisitorEvent, encode_fact
-from streams.topics import CLEAN_EVENTS, raw_topic
+from streams.silver import Identity, encode_silver
+from streams.topics import CLEAN_EVENTS, SILVER_IDENTITIES, raw_topic
 from streams.transport import TransportIdentity, to_headers
 
 NOW = datetime.now(UTC)
@@ -86,6 +87,38 @@ def fact_record(number: int) -> Made:
     return Made(encode_fact(event), headers_of(number), number, int(NOW.timestamp() * 1000))
 
 
+def anonymous_record(number: int) -> Made:
+    """Give a clean event of a visitor that is not known yet; a third of them will turn out to be customers."""
+    visitor = f"visitor-{number % 5000}"
+    event = VisitorEvent(
+        event_id=str(uuid.UUID(int=number * 104729 + 1)),
+        event_type="product_viewed",
+        occurred_at=NOW - timedelta(seconds=number),
+        arrived_at=NOW,
+        content_hash=number,
+        visitor_id=visitor,
+        anonymous_id=visitor,
+        product_id=f"p{number % 300}",
+        has_context=True,
+        page_url="https://shop.example/p/300",
+        channel="paid_search",
+        device="mobile",
+        browser="Firefox",
+    )
+    return Made(encode_fact(event), headers_of(number), number, int(NOW.timestamp() * 1000))
+
+
+def link_record(number: int) -> Made:
+    """Give a link of a visitor to a customer, as an event that carried both ids gave it."""
+    visitor = number * 3 % 5000
+    link = Identity(
+        anonymous_id=f"visitor-{visitor}",
+        customer_id=f"customer-{visitor}",
+        seen_at=NOW + timedelta(seconds=number),
+    )
+    return Made(encode_silver(link), headers_of(number), number, int(NOW.timestamp() * 1000))
+
+
 def measure(database: Database, topic: str, make: Callable[[int], Made], rows: int, batch: int) -> None:
     """Write rows, then all of them again, and print both rates."""
     batches = [[make(n) for n in range(at, min(at + batch, rows))] for at in range(0, rows, batch)]
@@ -95,7 +128,7 @@ def measure(database: Database, topic: str, make: Callable[[int], Made], rows: i
             SINKS[topic](database, records, 0)
         seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
         print(
-            f"{topic:20} {what:6} {rows / seconds:10,.0f} rows/s"
+            f"{topic:20} {make.__name__:16} {what:6} {rows / seconds:10,.0f} rows/s"
             f"   {cpu / rows * 1e6:6.1f} µs of our CPU a row, {seconds / rows * 1e6:6.1f} µs in all"
         )
 
@@ -116,6 +149,8 @@ def main() -> None:
             database = open_database(url)
             measure(database, raw_topic("product-events"), raw_record, given.rows, given.batch)
             measure(database, CLEAN_EVENTS, fact_record, given.rows, given.batch)
+            measure(database, SILVER_IDENTITIES, link_record, given.rows // 10, given.batch)
+            measure(database, CLEAN_EVENTS, anonymous_record, given.rows, given.batch)
             database.close()
         finally:
             admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
