@@ -88,7 +88,7 @@ def fact_record(number: int) -> Made:
 
 
 def anonymous_record(number: int) -> Made:
-    """Give a clean event of a visitor that is not known yet; a third of them will turn out to be customers."""
+    """Give a clean event of a visitor that is not known yet; a third of them turn out to be customers."""
     visitor = f"visitor-{number % 5000}"
     event = VisitorEvent(
         event_id=str(uuid.UUID(int=number * 104729 + 1)),
