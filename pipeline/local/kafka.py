@@ -161,8 +161,7 @@ def format_storage(java: list[str], properties: Path, data: Path) -> None:
             *java,
             "kafka.tools.StorageTool",
             "format",
-            "-t",
-            cluster,
+            f"--cluster-id={cluster}",  # it may begin with a hyphen, so not as an argument of its own
             "-c",
             str(properties),
             "--ignore-formatted",

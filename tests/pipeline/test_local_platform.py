@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,14 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from pipeline.errors import LocalError
 from pipeline.local import leftovers
+from pipeline.local.kafka import (
+    find_jars,
+    find_java,
+    format_storage,
+    java_command,
+    server_properties,
+    write_configuration,
+)
 from pipeline.local.platform import LocalPlatform
 from pipeline.local.ports import free_port
 from pipeline.prepare import make_topics
@@ -61,6 +70,16 @@ def records(client: Any, stream: str) -> list[bytes]:
         )["ShardIterator"]
         found += [record["Data"] for record in client.get_records(ShardIterator=iterator)["Records"]]
     return found
+
+
+def test_kafkas_storage_is_formatted_whatever_its_id_begins_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uuid, "uuid4", lambda: uuid.UUID(bytes=b"\xf8" * 16))  # in base64: -Pj4…
+    properties = server_properties(tmp_path / "data", port=free_port(), controller_port=free_port())
+    java = java_command(find_java(), find_jars(), tmp_path)
+    format_storage(java, write_configuration(tmp_path, properties), tmp_path / "data")
+    assert "cluster.id=-Pj4" in (tmp_path / "data" / "meta.properties").read_text()
 
 
 def test_kafka_takes_declared_topics_and_makes_none_by_itself(platform: LocalPlatform) -> None:
