@@ -93,7 +93,7 @@ def anonymous_record(number: int) -> Made:
     event = VisitorEvent(
         event_id=str(uuid.UUID(int=number * 104729 + 1)),
         event_type="product_viewed",
-        occurred_at=NOW - timedelta(seconds=number),
+        occurred_at=NOW + timedelta(seconds=number),
         arrived_at=NOW,
         content_hash=number,
         visitor_id=visitor,

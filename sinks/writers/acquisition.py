@@ -10,7 +10,7 @@ event_id)` stays, doing it twice or in another order changes nothing.
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from sinks.database import Connection, Database
 
@@ -34,41 +34,14 @@ MERGE_OWN: Final = f"""
 """  # noqa: S608  (names of our own)
 """Merge what staged profiles say, of any revision; gives the customers that it changed."""
 
-_CANDIDATES: Final = f"""
-    SELECT visit.visitor_id
-    FROM unnest(%s::text[], %s::timestamptz[], %s::uuid[])
-        AS visit (visitor_id, acquisition_at, acquisition_event_id)
-    WHERE EXISTS (
-        SELECT FROM (
-            SELECT DISTINCT customer_id FROM silver_identities WHERE anonymous_id = visit.visitor_id
-        ) AS link
-        LEFT JOIN silver_customers AS stored USING (customer_id)
-        WHERE {_EARLIER.format(one="visit")}
-    )
-"""  # noqa: S608  (names of our own)
-
+# The visits are those of linked visitors; what is earlier than what is stored is merged.
 _MERGE: Final = f"""
-    WITH links AS (
-        SELECT anonymous_id, customer_id, min(seen_at) AS first_seen_at, max(seen_at) AS last_seen_at
-        FROM silver_identities WHERE anonymous_id = ANY(%s)
-        GROUP BY anonymous_id, customer_id
-    ),
-
-    visits AS (
-        SELECT links.*, visit.*
-        FROM links
-        CROSS JOIN LATERAL (
-            SELECT occurred_at AS acquisition_at, event_id AS acquisition_event_id, channel, campaign
-            FROM silver_product_events
-            WHERE visitor_id = links.anonymous_id AND customer_id IS NULL AND channel IS NOT NULL
-            ORDER BY occurred_at, event_id
-            LIMIT 1
-        ) AS visit
-    ),
-
     earliest AS (
-        SELECT DISTINCT ON (customer_id) * FROM visits
-        ORDER BY customer_id, acquisition_at, acquisition_event_id
+        SELECT DISTINCT ON (customer_id) visits.*
+        FROM visits
+        LEFT JOIN silver_customers AS stored USING (customer_id)
+        WHERE {_EARLIER.format(one="visits")}
+        ORDER BY customer_id, visits.acquisition_at, visits.acquisition_event_id
     ),
 
     merged AS (
@@ -76,12 +49,15 @@ _MERGE: Final = f"""
             customer_id, created_at, first_seen_at, last_seen_at,
             acquisition_at, acquisition_event_id, acquisition_channel, acquisition_campaign
         )
-        SELECT customer_id, earliest.first_seen_at, earliest.first_seen_at, earliest.last_seen_at,
-            earliest.acquisition_at, earliest.acquisition_event_id, earliest.channel, earliest.campaign
+        SELECT earliest.customer_id, link.first_seen_at, link.first_seen_at, link.last_seen_at,
+            earliest.acquisition_at, earliest.acquisition_event_id, fact.channel, fact.campaign
         FROM earliest
-        LEFT JOIN silver_customers AS stored USING (customer_id)
-        WHERE {_EARLIER.format(one="earliest")}
-        ORDER BY customer_id
+        JOIN silver_product_events AS fact ON fact.event_id = earliest.acquisition_event_id
+        CROSS JOIN LATERAL (
+            SELECT min(seen_at) AS first_seen_at, max(seen_at) AS last_seen_at FROM silver_identities
+            WHERE anonymous_id = earliest.anonymous_id AND customer_id = earliest.customer_id
+        ) AS link
+        ORDER BY earliest.customer_id
         ON CONFLICT (customer_id) DO UPDATE SET
             acquisition_at = excluded.acquisition_at,
             acquisition_event_id = excluded.acquisition_event_id,
@@ -95,6 +71,50 @@ _MERGE: Final = f"""
     INSERT INTO ops_changes (kind, key) SELECT 'customer', customer_id FROM merged
 """  # noqa: S608  (names of our own)
 
+# The customers of a visitor, one index entry each, however often a link was seen.
+_CUSTOMERS_OF: Final = """
+    CROSS JOIN LATERAL (
+        WITH RECURSIVE next AS (
+            (
+                SELECT customer_id FROM silver_identities WHERE anonymous_id = visitor.anonymous_id
+                ORDER BY customer_id LIMIT 1
+            )
+            UNION ALL
+            SELECT (
+                SELECT link.customer_id FROM silver_identities AS link
+                WHERE link.anonymous_id = visitor.anonymous_id AND link.customer_id > next.customer_id
+                ORDER BY link.customer_id LIMIT 1
+            )
+            FROM next WHERE next.customer_id IS NOT NULL
+        )
+        SELECT customer_id FROM next WHERE customer_id IS NOT NULL
+    ) AS link
+"""
+
+_MERGE_VISITS: Final = f"""
+    WITH visits AS (
+        SELECT visitor.*, link.customer_id
+        FROM unnest(%s::text[], %s::timestamptz[], %s::uuid[])
+            AS visitor (anonymous_id, acquisition_at, acquisition_event_id)
+        {_CUSTOMERS_OF}
+    ), {_MERGE}
+"""  # noqa: S608  (names of our own)
+
+_MERGE_VISITORS: Final = f"""
+    WITH visits AS (
+        SELECT visitor.anonymous_id, visit.*, link.customer_id
+        FROM unnest(%s::text[]) AS visitor (anonymous_id)
+        CROSS JOIN LATERAL (
+            SELECT occurred_at AS acquisition_at, event_id AS acquisition_event_id
+            FROM silver_product_events
+            WHERE visitor_id = visitor.anonymous_id AND customer_id IS NULL AND channel IS NOT NULL
+            ORDER BY occurred_at, event_id
+            LIMIT 1
+        ) AS visit
+        {_CUSTOMERS_OF}
+    ), {_MERGE}
+"""  # noqa: S608  (names of our own)
+
 
 def merge_visits(database: Database, visits: Mapping[str, tuple[datetime, str]]) -> None:
     """Let committed anonymous visits count for the customers that their visitors are linked to.
@@ -103,14 +123,16 @@ def merge_visits(database: Database, visits: Mapping[str, tuple[datetime, str]])
 
     Args:
         database: where the facts are.
-        visits: `(occurred_at, event_id)` of an event with a context, by visitor.
+        visits: by visitor, `(occurred_at, event_id)` of a stored fact with a context and without a customer.
+            The earliest of a batch will do: those of others are merged with theirs, or by `merge_visitors`.
 
     Raises:
         DatabaseUnavailableError: the database stayed away; do it again.
     """
     if visits:
-        visitors = database.transact(partial(_visitors_to_merge, visits=visits))
-        merge_visitors(database, visitors)
+        instants, event_ids = zip(*visits.values(), strict=True)
+        parameters = (list(visits), list(instants), list(event_ids))
+        database.transact(partial(_merge, statement=_MERGE_VISITS, parameters=parameters))
 
 
 def merge_visitors(database: Database, visitors: Collection[str]) -> None:
@@ -126,24 +148,12 @@ def merge_visitors(database: Database, visitors: Collection[str]) -> None:
         DatabaseUnavailableError: the database stayed away; do it again.
     """
     if visitors:
-        database.transact(partial(_merge, visitors=sorted(set(visitors))))
+        parameters = (sorted(set(visitors)),)
+        database.transact(partial(_merge, statement=_MERGE_VISITORS, parameters=parameters))
 
 
-def _visitors_to_merge(connection: Connection, visits: Mapping[str, tuple[datetime, str]]) -> list[str]:
-    _look_up_one_by_one(connection)
-    instants, event_ids = zip(*visits.values(), strict=True)
-    rows = connection.execute(
-        _CANDIDATES.encode(), (list(visits), list(instants), list(event_ids))
-    ).fetchall()
-    return [str(visitor) for (visitor,) in rows]
-
-
-def _merge(connection: Connection, visitors: list[str]) -> None:
-    _look_up_one_by_one(connection)
-    connection.execute(_MERGE.encode(), (visitors,))
-
-
-def _look_up_one_by_one(connection: Connection) -> None:
-    # The planner, without statistics, would rather read whole tables.
+def _merge(connection: Connection, statement: str, parameters: tuple[list[Any], ...]) -> None:
+    # Looked up one by one: the planner, without statistics, would rather read whole tables.
     connection.execute(b"SET LOCAL enable_hashjoin = off")
     connection.execute(b"SET LOCAL enable_mergejoin = off")
+    connection.execute(statement.encode(), parameters)

@@ -52,10 +52,11 @@ def write_facts(
     """
     facts, failed, foreign = facts_of(topic, records)
     conflicts, refused = write_bisecting(database, facts, _write)
-    merge_visits(database, anonymous_visits(facts))
     conflicting = {offset for offsets in conflicts for offset in offsets}
     failed += [(fact, CONFLICT) for fact in facts if fact.offset in conflicting]
     failed += [(item, Failure(Reason.REFUSED_BY_SINK, message)) for item, message in refused]
+    not_stored = {fact.offset for fact, _ in failed}
+    merge_visits(database, anonymous_visits(fact for fact in facts if fact.offset not in not_stored))
     payloads = payloads_of(database, [fact.identity for fact, _ in failed], wait_seconds=bronze_wait_seconds)
     now = datetime.now(UTC)
     letters = [
