@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test setup lint types unit format clean
+.PHONY: demo test test-long setup lint types unit format clean
 
 demo: $(VENV)/.ready
 	$(BIN)/pipeline demo
@@ -34,6 +34,10 @@ types: $(VENV)/.ready
 # Fast tests only: pure code, no server.
 unit: $(VENV)/.ready
 	$(BIN)/pytest -m 'not real and not daemon'
+
+# The property tests with many more examples: takes long.
+test-long: $(VENV)/.ready
+	$(BIN)/pytest --hypothesis-profile=long --timeout=0 -m 'not real and not daemon'
 
 format: $(VENV)/.ready
 	$(BIN)/ruff check --fix .

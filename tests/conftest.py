@@ -4,6 +4,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterator
 
+import hypothesis
 import psycopg
 import pytest
 from psycopg import sql
@@ -21,6 +22,11 @@ os.environ.update(
 )
 for name in [name for name in os.environ if name.startswith("PIPELINE_") or name == "AWS_PROFILE"]:
     del os.environ[name]
+
+# Times vary too much on a machine that does other things. `long` is for `make test-long`.
+hypothesis.settings.register_profile("default", deadline=None)
+hypothesis.settings.register_profile("long", deadline=None, max_examples=5_000)
+hypothesis.settings.load_profile("default")
 
 
 @pytest.fixture(scope="session")
