@@ -8,6 +8,7 @@ import click
 from pipeline.errors import CONFIGURATION, UserError
 
 COMMANDS = {
+    "dead-letters": "pipeline.commands.dead_letters:dead_letters",
     "demo": "pipeline.commands.demo:demo",
     "gold": "pipeline.commands.gold:gold",
     "ingest": "pipeline.commands.ingest:ingest",
@@ -25,6 +26,7 @@ COMMANDS = {
 """Where each command is, as module:attribute."""
 
 SUMMARIES = {
+    "dead-letters": "Look at refused records, correct them, send them again.",
     "demo": "Run the whole path once on synthetic events, and check it.",
     "gold": "Build the gold tables, once or on an interval.",
     "ingest": "Copy a Kinesis stream to Kafka.",

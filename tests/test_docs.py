@@ -54,7 +54,12 @@ def command_named(name: str) -> click.Command:
 
 
 def options_of(command: click.Command) -> set[str]:
-    return {option for parameter in command.params for option in parameter.opts} | {"--help", "-h"}
+    nested = command.commands.values() if isinstance(command, click.Group) else ()
+    return {
+        *{option for parameter in command.params for option in parameter.opts},
+        *{option for inner in nested for option in options_of(inner)},
+        *{"--help", "-h"},
+    }
 
 
 # -- commands
@@ -88,7 +93,7 @@ def test_the_table_of_commands_is_complete_and_its_options_exist() -> None:
     section = README.read_text().partition("## Running the pieces")[2].partition("\n## ")[0]
     seen = set()
     for row in re.findall(r"^\| `pipeline .*$", section, re.MULTILINE):
-        names = re.findall(r"`pipeline (\w+)", row)
+        names = re.findall(r"`pipeline ([\w-]+)", row)
         seen |= set(names)
         known = set().union(*(options_of(command_named(name)) for name in names))
         assert set(re.findall(r"(?<=`)--[\w-]+", row)) <= known, row

@@ -1,0 +1,175 @@
+"""`pipeline dead-letters`: what was refused, and what is done about it."""
+
+import json
+import shlex
+from typing import Any
+
+import click
+from rich.table import Table
+
+from pipeline.commands.dead_letters_replay import confirm, replay
+from pipeline.console import make_console
+from pipeline.dead_letters import store
+from pipeline.dead_letters.letters import Letter
+from pipeline.dead_letters.options import filters, selection_of
+from pipeline.dead_letters.selection import GROUPS, OPEN
+from pipeline.dead_letters.show import as_text, as_values, instant, summary
+from pipeline.errors import UserError
+from pipeline.settings import Settings, load_settings
+
+MOST_ROWS = 50
+
+
+@click.group("dead-letters")
+def dead_letters() -> None:
+    """Look at records that were refused, correct them, send them again, or discard them.
+
+    A letter is named by the identity of its record, STREAM/EPOCH/SHARD/SEQUENCE/SUB, as `list --rows`
+    shows it.
+    """
+
+
+dead_letters.add_command(replay)
+
+
+@dead_letters.command("list")
+@filters
+@click.option(
+    "--by", default="reason", show_default=True, type=click.Choice(list(GROUPS)), help="What to count by."
+)
+@click.option("--rows", is_flag=True, help=f"Letter by letter, not counted; {MOST_ROWS} without --limit.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def list_letters(by: str, rows: bool, as_json: bool, **given: Any) -> None:
+    """Count letters by reason with an example of each, or list them.
+
+    Without --status: those that are open, pending or exhausted (failed twice in the same way).
+    """
+    if rows and given["limit"] is None:
+        given["limit"] = MOST_ROWS
+    selection = selection_of(given, OPEN)
+    with store.connect(_url(load_settings())) as connection:
+        if rows:
+            letters = store.letters(connection, selection)
+            total = store.count(connection, selection_of({**given, "limit": None}, OPEN))
+            click.echo(_rows_json(letters, total)) if as_json else _show_rows(letters, total)
+        else:
+            groups = store.groups(connection, selection, by)
+            click.echo(_groups_json(groups, by)) if as_json else _show_groups(groups, by)
+
+
+@dead_letters.command("show")
+@filters
+@click.option("--raw", is_flag=True, help="Only the payload, byte for byte as it came.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def show(raw: bool, as_json: bool, **given: Any) -> None:
+    """Show letters whole: the payload with what is wrong in it, what was done, and how to replay it.
+
+    Without --limit one letter is shown, of those that are selected the oldest. Without --status: any.
+    """
+    named = given["identities"] or given["event_id"]
+    given["limit"] = given["limit"] or (max(1, len(given["identities"])))
+    given["statuses"] = given["statuses"] or (("all",) if named else OPEN)
+    with store.connect(_url(load_settings())) as connection:
+        found = [
+            store.surroundings(connection, letter)
+            for letter in store.letters(connection, selection_of(given, OPEN))
+        ]
+    if not found:
+        raise UserError("there is no such dead letter: see `pipeline dead-letters list --status all`")
+    for number, shown in enumerate(found):
+        if raw:
+            click.get_binary_stream("stdout").write(shown.came or b"")
+        elif as_json:
+            click.echo(json.dumps(as_values(shown), ensure_ascii=False))
+        else:
+            click.echo(("\n" if number else "") + as_text(shown))
+
+
+@dead_letters.command("discard")
+@filters
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--json", "as_json", is_flag=True, help="For programs; does not ask either.")
+def discard(yes: bool, as_json: bool, **given: Any) -> None:
+    """Note that nothing is to be done about letters: they are kept, and no longer open.
+
+    Without --status: those that are pending. `replay --status discarded` takes it back.
+    """
+    with store.connect(_url(load_settings())) as connection:
+        chosen = store.identities(connection, selection_of(given, ("pending",)))
+        if not as_json:
+            confirm(len(chosen), "Discard", yes=yes)
+        with store.one_at_a_time(connection):
+            discarded = store.discard(connection, chosen)
+    click.echo(json.dumps({"discarded": discarded}) if as_json else f"{discarded} dead letters discarded")
+
+
+def _show_groups(groups: list[store.Group], by: str) -> None:
+    if not groups:
+        click.echo("no dead letters are selected")
+        return
+    table = Table(title=f"Dead letters by {by}", title_justify="left")
+    for heading in (
+        by,
+        "letters",
+        "pending",
+        "exhausted",
+        "arrived from",
+        "to",
+        "one of them, the last to fail",
+    ):
+        table.add_column(heading, overflow="fold")
+    for group in groups:
+        table.add_row(
+            group.name,
+            *(str(number) for number in (group.letters, group.pending, group.exhausted)),
+            f"{group.first_arrived_at:%Y-%m-%d %H:%M:%S}",
+            f"{group.last_arrived_at:%Y-%m-%d %H:%M:%S}",
+            group.error,
+        )
+    console = make_console()
+    console.print(table)
+    click.echo("look at one of each, and how to replay it:")
+    for group in groups:
+        click.echo(f"  pipeline dead-letters show {shlex.quote(str(group.example))}  # {group.name}")
+
+
+def _groups_json(groups: list[store.Group], by: str) -> str:
+    return json.dumps(
+        {
+            "by": by,
+            "letters": sum(group.letters for group in groups),
+            "groups": [
+                {
+                    "name": group.name,
+                    "letters": group.letters,
+                    "pending": group.pending,
+                    "exhausted": group.exhausted,
+                    "first_arrived_at": group.first_arrived_at.isoformat(),
+                    "last_arrived_at": group.last_arrived_at.isoformat(),
+                    "example": {"identity": str(group.example), "error": group.error},
+                }
+                for group in groups
+            ],
+        },
+        ensure_ascii=False,
+    )
+
+
+def _show_rows(letters: list[Letter], total: int) -> None:
+    for letter in letters:
+        what = " ".join(part for part in (letter.event_type, letter.event_id) if part)
+        click.echo(f"{letter.identity}\n  {letter.status}, {letter.reason}: {letter.first_error}")
+        click.echo(
+            f"  {what or '(unreadable)'}, arrived {instant(letter.arrived_at)}, attempt {letter.attempt}"
+        )
+    click.echo(f"{len(letters)} of {total} dead letters")
+
+
+def _rows_json(letters: list[Letter], total: int) -> str:
+    return json.dumps(
+        {"total": total, "letters": [summary(letter) for letter in letters]}, ensure_ascii=False
+    )
+
+
+def _url(settings: Settings) -> str:
+    return settings.postgres_url.get_secret_value()

@@ -1,0 +1,286 @@
+"""`pipeline dead-letters replay`: records that were refused, sent again."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, cast
+
+import click
+from confluent_kafka.admin import AdminClient
+
+from pipeline.dead_letters import store
+from pipeline.dead_letters.letters import Identity
+from pipeline.dead_letters.options import filters, selection_of
+from pipeline.dead_letters.patching import Patch, PatchError, read_patch
+from pipeline.dead_letters.planning import Planner, Refused
+from pipeline.dead_letters.rehearsal import Forecast, judge
+from pipeline.dead_letters.replay import CHUNK, Outcome, plan_chunk, settled_already
+from pipeline.dead_letters.replay import replay as send_again
+from pipeline.dead_letters.selection import Selection
+from pipeline.errors import UserError
+from pipeline.sending import INTERRUPTED, Stopping, progress_bar
+from pipeline.settings import Settings, load_settings
+from streams.engine.batch import Stage
+from streams.events import STREAMS, Stream
+from streams.ingest.forwarder import ForwardError, KafkaForwarder
+from streams.topics import check_topics, partition_counts, raw_topic
+
+ASK_ABOVE: Final = 10
+"""So many letters are touched without asking."""
+MOST_REFUSALS: Final = 20
+"""Letters that cannot be sent are named, but no more than these."""
+
+
+class PatchType(click.ParamType):
+    """A patch, in the argument itself or in a file; - is the standard input."""
+
+    name = "patch"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Patch:
+        """Read it."""
+        if isinstance(value, Patch):
+            return value
+        try:
+            if value.lstrip()[:1] in {"[", "{"}:
+                return read_patch(value)
+            with click.open_file(value, "rb") as file:
+                return read_patch(file.read())
+        except (PatchError, OSError) as error:
+            self.fail(str(error), param, ctx)
+
+
+@click.command("replay")
+@filters
+@click.option(
+    "--patch",
+    type=PatchType(),
+    metavar="FILE|JSON",
+    help="Correct each with a JSON Patch (an array) or a JSON Merge Patch (an object) first.",
+)
+@click.option("--new-event-id", is_flag=True, help="Give each an event_id of its own, always the same one.")
+@click.option("--as-it-came", is_flag=True, help="Forget an earlier correction.")
+@click.option("--dry-run", is_flag=True, help="Only say what would become of them, by the real rules.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--json", "as_json", is_flag=True, help="For programs; does not ask either.")
+def replay(
+    *,
+    patch: Patch | None,
+    new_event_id: bool,
+    as_it_came: bool,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Send records that were refused through the pipeline again, as they came or corrected.
+
+    Without --status: those that are pending; of those that are named, also the exhausted ones. A patch is
+    applied to what came, never to an earlier correction, so doing it twice is doing it once; without one,
+    the last correction is sent again, if there was one.
+
+    The exit code is 1 if some could not be sent, with --dry-run also if some would fail again.
+    """
+    settings = load_settings()
+    selection = selection_of(given, ("pending",))
+    planner = Planner(patch, new_event_ids=new_event_id, as_it_came=as_it_came)
+    with store.connect(settings.postgres_url.get_secret_value()) as connection:
+        chosen = store.identities(connection, selection)
+        if not chosen:
+            click.echo(json.dumps({"selected": 0}) if as_json else _nothing(connection, given))
+            return
+        if dry_run:
+            forecast = rehearse(settings, connection, chosen, planner, selection, quiet=as_json)
+            click.echo(
+                _forecast_json(forecast, len(chosen)) if as_json else forecast_text(forecast, len(chosen))
+            )
+            sys.exit(0 if forecast.is_clear else 1)
+        if not as_json:
+            confirm(len(chosen), "Send again", yes=yes)
+        outcome = _send(settings, connection, chosen, planner, selection, quiet=as_json)
+    click.echo(_outcome_json(outcome, len(chosen)) if as_json else outcome_text(outcome))
+    if outcome.stopped:
+        sys.exit(INTERRUPTED)
+    if outcome.refused:
+        sys.exit(1)
+
+
+def confirm(letters: int, what: str, *, yes: bool) -> None:
+    """Ask before many letters are touched.
+
+    Raises:
+        UserError: the answer is no, or there is nobody to ask.
+    """
+    if yes or letters <= ASK_ABOVE:
+        return
+    if not sys.stdin.isatty():
+        raise UserError(f"{letters} dead letters are selected: say --yes to touch more than {ASK_ABOVE}")
+    if not click.confirm(f"{what} {letters} dead letters?"):
+        raise UserError("nothing was touched")
+
+
+def rehearse(
+    settings: Settings,
+    connection: store.Connection,
+    chosen: Sequence[Identity],
+    planner: Planner,
+    selection: Selection,
+    *,
+    quiet: bool = True,
+) -> Forecast:
+    """Say what would become of letters if they were sent now; touches nothing."""
+    stages, forecast = cleaning_stages(settings), Forecast()
+    with progress_bar("trying the rules", len(chosen), quiet=quiet) as progress:
+        for start in range(0, len(chosen), CHUNK):
+            identities = chosen[start : start + CHUNK]
+            planned, refused, _ = plan_chunk(connection, identities, planner, selection.statuses)
+            settled = settled_already(connection, planned)
+            forecast.settled += len(settled)
+            forecast.refused += refused
+            for stream, stage in stages.items():
+                of_stream = [
+                    plan
+                    for plan in planned
+                    if plan.letter.stream == stream and plan.letter.identity not in settled
+                ]
+                verdicts = judge(stage, of_stream, datetime.now(UTC))
+                ids = sorted({verdict.event_id for verdict in verdicts if verdict.event_id})
+                forecast.add(verdicts, store.stored_facts(connection, ids))
+            progress(len(identities))
+    return forecast
+
+
+def cleaning_stages(settings: Settings) -> Mapping[Stream, Stage]:
+    """Make the stages that clean, as the workers of these settings have them."""
+    from pipeline.stages import stages_of  # noqa: PLC0415  (Faust is slow to import)
+
+    of_topic = {stage.topic: stage for stage in stages_of(settings, accept_flood=True)}
+    return {stream: of_topic[raw_topic(stream)] for stream in STREAMS}
+
+
+def _send(
+    settings: Settings,
+    connection: store.Connection,
+    chosen: Sequence[Identity],
+    planner: Planner,
+    selection: Selection,
+    *,
+    quiet: bool,
+) -> Outcome:
+    admin = AdminClient(settings.kafka.librdkafka())
+    check_topics(partition_counts(admin), map(raw_topic, STREAMS), settings.partitions)
+    if store.is_locked(connection):
+        click.echo("another replay or discard is under way: waiting for it", err=True)
+    outcome, stopping = Outcome(), Stopping()
+    try:
+        with progress_bar("sending again", len(chosen), quiet=quiet) as progress, stopping.on_signals():
+            send_again(
+                connection,
+                KafkaForwarder(settings.kafka),
+                chosen,
+                planner,
+                statuses=selection.statuses,
+                outcome=outcome,
+                progress=progress,
+                is_stopped=stopping.is_asked,
+            )
+    except ForwardError as error:
+        raise UserError(
+            f"{error} ({outcome.sent} were sent and noted; run the same again, twice is once)"
+        ) from error
+    return outcome
+
+
+def _nothing(connection: store.Connection, given: dict[str, Any]) -> str:
+    if given["statuses"]:
+        return "nothing to replay: no dead letter is selected"
+    exhausted = store.count(connection, selection_of({**given, "statuses": ("exhausted",)}, ()))
+    more = f"; {exhausted} are exhausted, which --status exhausted selects" if exhausted else ""
+    return f"nothing to replay: no pending dead letter is selected{more}"
+
+
+def outcome_text(outcome: Outcome) -> str:
+    """Tell what was done."""
+    streams = ", ".join(
+        f"{count} to {raw_topic(cast('Stream', s))}" for s, count in sorted(outcome.streams.items())
+    )
+    lines = ["stopped before the end"] if outcome.stopped else []
+    lines.append(
+        f"{outcome.sent} sent again{f' ({streams})' if streams else ''}, {outcome.corrected} corrected"
+    )
+    if outcome.settled:
+        lines.append(f"{outcome.settled} were facts already and are noted as replayed")
+    if outcome.gone:
+        lines.append(f"{outcome.gone} were dealt with by someone else meanwhile")
+    lines += _refusals(outcome.refused)
+    if outcome.sent:
+        lines.append(
+            "see what became of them: `pipeline status --wait-idle`, then `pipeline dead-letters list`"
+        )
+    return "\n".join(lines)
+
+
+def forecast_text(forecast: Forecast, selected: int) -> str:
+    """Tell what would happen."""
+    lines = [f"{selected} dead letters are selected; by the rules and tables as they are now"]
+    counts = [(forecast.facts, "would become facts"), (forecast.duplicates, "would be duplicates of a fact")]
+    counts += [(forecast.settled, "are facts already"), (forecast.failing.total(), "would fail again")]
+    counts += [(len(forecast.refused), "cannot be sent")]
+    lines += [f"{count:>9}  {what}" for count, what in counts if count]
+    for reason, count in forecast.failing.most_common():
+        example = forecast.examples[reason]
+        lines += [f"{count:>9}  {reason}, for example {example.error}", f"{'':>11}{example.identity}"]
+    return "\n".join([*lines, *_refusals(forecast.refused), "nothing was touched"])
+
+
+def _refusals(refused: list[Refused]) -> list[str]:
+    if not refused:
+        return []
+    lines = [f"{len(refused)} cannot be sent:"]
+    lines += [f"  {letter.identity}: {why}" for letter, why in refused[:MOST_REFUSALS]]
+    more = len(refused) - MOST_REFUSALS
+    return [*lines, f"  and {more} more: --json has them all"] if more > 0 else lines
+
+
+def _outcome_json(outcome: Outcome, selected: int) -> str:
+    return json.dumps(
+        {
+            "selected": selected,
+            "sent": outcome.sent,
+            "corrected": outcome.corrected,
+            "settled": outcome.settled,
+            "gone": outcome.gone,
+            "streams": outcome.streams,
+            "refused": _refused_json(outcome.refused),
+            "stopped": outcome.stopped,
+        },
+        ensure_ascii=False,
+    )
+
+
+def _forecast_json(forecast: Forecast, selected: int) -> str:
+    return json.dumps(
+        {
+            "selected": selected,
+            "facts": forecast.facts,
+            "duplicates": forecast.duplicates,
+            "settled": forecast.settled,
+            "failing": [
+                {
+                    "reason": reason,
+                    "letters": count,
+                    "example": {
+                        "identity": str(forecast.examples[reason].identity),
+                        "error": forecast.examples[reason].error,
+                    },
+                }
+                for reason, count in forecast.failing.most_common()
+            ],
+            "refused": _refused_json(forecast.refused),
+        },
+        ensure_ascii=False,
+    )
+
+
+def _refused_json(refused: list[Refused]) -> list[dict[str, str]]:
+    return [{"identity": str(letter.identity), "why": why} for letter, why in refused]

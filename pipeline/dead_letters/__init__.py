@@ -1,0 +1,1 @@
+"""Dead letters as an operator has them: found, looked at, corrected, sent again, discarded."""

@@ -1,0 +1,115 @@
+"""A dead letter as it is stored, and the identity it is named by. Pure."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NamedTuple, Self
+from uuid import UUID
+
+import msgspec
+
+from streams.transport import TransportIdentity
+
+IDENTITY_FORM: Final = "STREAM/EPOCH/SHARD/SEQUENCE/SUB"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
+
+
+class Identity(NamedTuple):
+    """Where on Kinesis a record came from: the primary key of `dead_letters`.
+
+    Of a record that is on a topic only, `stream` is the topic, or the epoch is 0 and the shard `kafka-…`.
+    """
+
+    stream: str
+    stream_epoch: int
+    shard: str
+    sequence_number: str
+    sub_sequence_number: int
+
+    def __str__(self) -> str:
+        """Give it as commands take it; so is the Kafka key of a dead letter spelled."""
+        return "/".join(map(str, self))
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read what `str` gives.
+
+        Raises:
+            ValueError: it is none.
+        """
+        parts = text.split("/")
+        if len(parts) != len(cls._fields) or not all(parts):
+            raise ValueError(f"{text!r} is no {IDENTITY_FORM}")
+        stream, epoch, shard, sequence, sub = parts
+        return cls(stream, int(epoch), shard, sequence, int(sub))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Letter:
+    """A row of `dead_letters`. `attempt` is that of the last failure: it has failed `attempt + 1` times."""
+
+    stream: str
+    stream_epoch: int
+    shard: str
+    sequence_number: str
+    sub_sequence_number: int
+    partition_key: str
+    stage: str
+    reason: str
+    errors: list[dict[str, str]]
+    payload: bytes | None
+    event_id: str | None
+    event_type: str | None
+    occurred_at: datetime | None
+    arrived_at: datetime
+    failed_at: datetime
+    processor: str
+    processor_version: str
+    status: str
+    attempt: int
+    replayed_payload: bytes | None
+    updated_at: datetime
+
+    @property
+    def identity(self) -> Identity:
+        """Where the record came from."""
+        return Identity(
+            self.stream, self.stream_epoch, self.shard, self.sequence_number, self.sub_sequence_number
+        )
+
+    @property
+    def first_error(self) -> str:
+        """The first of what is wrong, as one line."""
+        return next((f"{error['path']}: {error['message']}" for error in self.errors), "")
+
+    def next_transport(self) -> TransportIdentity:
+        """Give what the record travels under when it is sent again: as it came, with the next attempt."""
+        return TransportIdentity(
+            *self.identity,
+            partition_key=self.partition_key,
+            arrived_at_ms=(self.arrived_at - _EPOCH) // _MILLISECOND,
+            attempt=self.attempt + 1,
+        )
+
+
+class _EventId(msgspec.Struct):
+    event_id: Any = None
+
+
+_decode_event_id = msgspec.json.Decoder(_EventId).decode
+
+
+def event_id_of(payload: bytes) -> str | None:
+    """Give the `event_id` that a payload carries, as `canonical_id` does."""
+    try:
+        return canonical_id(_decode_event_id(payload).event_id)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def canonical_id(event_id: object) -> str | None:
+    """Give an event id as the fact tables spell it; None if it is no UUID, and so no fact's."""
+    try:
+        return str(UUID(event_id)) if isinstance(event_id, str) else None
+    except ValueError:
+        return None

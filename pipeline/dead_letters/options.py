@@ -1,0 +1,101 @@
+"""The filters that `pipeline dead-letters` takes, and what of them a selection is made of."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+
+import click
+
+from pipeline.dead_letters.letters import IDENTITY_FORM, Identity
+from pipeline.dead_letters.selection import OPEN, Selection
+from streams.dead_letters import Reason
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+STATUSES: Final = ("pending", "replayed", "exhausted", "discarded")
+ALL: Final = "all"
+
+
+class IdentityType(click.ParamType):
+    """A transport identity in one word."""
+
+    name = "identity"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Identity:
+        """Read it."""
+        if isinstance(value, Identity):
+            return value
+        try:
+            return Identity.parse(value)
+        except ValueError:
+            self.fail(
+                f"{value!r} is no {IDENTITY_FORM}; `pipeline dead-letters list --rows` has them", param, ctx
+            )
+
+
+class InstantType(click.ParamType):
+    """A date or an instant in ISO 8601; UTC if it has no offset."""
+
+    name = "instant"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Read it."""
+        if isinstance(value, datetime):
+            return value
+        try:
+            instant = datetime.fromisoformat(value)
+            return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+        except (ValueError, OverflowError):
+            self.fail(f"{value!r} is no date or instant like 2026-05-31 or 2026-05-31T12:00Z", param, ctx)
+
+
+_FILTERS: Final = (
+    click.argument("identities", nargs=-1, type=IdentityType(), metavar=f"[{IDENTITY_FORM}]..."),
+    click.option(
+        "--reason",
+        "reasons",
+        multiple=True,
+        type=click.Choice([reason.value for reason in Reason]),
+        help="Why they were refused; may be repeated, as the next four.",
+    ),
+    click.option("--stream", "streams", multiple=True, help="The stream they came from."),
+    click.option("--type", "types", multiple=True, metavar="EVENT_TYPE", help="Their event_type."),
+    click.option(
+        "--stage", "stages", multiple=True, type=click.Choice(["clean", "sink"]), help="Who refused."
+    ),
+    click.option(
+        "--status",
+        "statuses",
+        multiple=True,
+        type=click.Choice([*STATUSES, ALL]),
+        help="How they are.  [default: see above]",
+    ),
+    click.option("--since", type=InstantType(), help="Arrived at or after it (ISO 8601, UTC)."),
+    click.option("--until", type=InstantType(), help="Arrived before it."),
+    click.option("--failed-since", type=InstantType(), help="Failed last at or after it."),
+    click.option("--event-id", help="Of one event."),
+    click.option("--limit", type=click.IntRange(1), help="At most so many, the oldest arrivals first."),
+)
+
+
+def filters(command: Command) -> Command:
+    """Add the filters to a command; it gets what `selection_of` takes."""
+    for decorate in reversed(_FILTERS):
+        command = decorate(command)
+    return command
+
+
+def selection_of(given: dict[str, Any], default: tuple[str, ...]) -> Selection:
+    """Give the selection that filters mean.
+
+    Args:
+        given: the filters.
+        default: statuses if none are given. Letters that are named, by identity or event id, are taken when
+            they are open.
+    """
+    statuses: tuple[str, ...] = given["statuses"]
+    if ALL in statuses:
+        statuses = ()
+    elif not statuses:
+        statuses = OPEN if given["identities"] or given["event_id"] else default
+    return Selection(**{**given, "statuses": statuses})
