@@ -1,14 +1,16 @@
 """Exchange rates by date: a table that people edit (`dbt/seeds/exchange_rates.csv`)."""
 
 import csv
+import re
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 from pathlib import Path
 from typing import NamedTuple
 
 CENT = Decimal("0.01")
+_CURRENCY = re.compile("[A-Z]{3}")
 
 
 class Rate(NamedTuple):
@@ -60,16 +62,31 @@ def read_rates(path: Path, base_currency: str) -> Rates:
     Raises:
         RatesError: the file is not there or a line of it cannot be read.
     """
-    rates = []
+    rates: dict[tuple[date, str], Rate] = {}
     try:
         with path.open(newline="") as file:
             for number, row in enumerate(csv.DictReader(file), start=2):
                 try:
-                    rates.append(
-                        Rate(date.fromisoformat(row["rate_date"]), row["currency"], Decimal(row["rate"]))
-                    )
-                except (KeyError, ValueError, ArithmeticError) as error:
-                    raise RatesError(f"{path}:{number}: {error!r}; wanted: rate_date,currency,rate") from None
-    except OSError as error:
+                    rate = _read_row(row)
+                except ValueError as error:
+                    raise RatesError(f"{path}:{number}: {error}; wanted: rate_date,currency,rate") from None
+                if rates.setdefault((rate.day, rate.currency), rate) is not rate:
+                    raise RatesError(f"{path}:{number}: {rate.currency} comes twice on {rate.day}")
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RatesError(f"exchange rates cannot be read: {error}") from error
-    return Rates(rates, base_currency)
+    return Rates(rates.values(), base_currency)
+
+
+def _read_row(row: Mapping[str, str | None]) -> Rate:
+    day, currency, rate = (row.get(name) for name in ("rate_date", "currency", "rate"))
+    if not (day and currency and rate):
+        raise ValueError("a column is missing")
+    if not _CURRENCY.fullmatch(currency):
+        raise ValueError(f"{currency!r} is no currency of ISO 4217")
+    try:
+        value = Decimal(rate)
+    except InvalidOperation:
+        raise ValueError(f"{rate!r} is no number") from None
+    if not (value.is_finite() and value > 0):
+        raise ValueError(f"the rate must be above 0, it is {rate}")
+    return Rate(date.fromisoformat(day), currency, value)

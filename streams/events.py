@@ -1,6 +1,7 @@
 """The events that arrive: one type per `event_type`, each stream a tagged union of its types.
 
-These types are the definition: JSON Schema for producers in other languages is generated from them.
+These types are the definition: JSON Schema for producers in other languages is generated from them
+(`streams.json_schema`, `schemas/`).
 A record is decoded by `DECODERS[stream]`; what a type cannot express (dates in the future, known
 currencies, finite amounts) is checked by `processors.clean`.
 """
@@ -23,6 +24,12 @@ Instant = Annotated[datetime, Meta(tz=True)]
 # With a length, because $ also matches before a line's end.
 Country = Annotated[str, Meta(pattern="^[A-Za-z]{2}$", max_length=2)]
 Currency = Annotated[str, Meta(pattern="^[A-Z]{3}$", max_length=3)]
+# What a schema cannot say of decimals in words of its own is said in numbers; `processors.clean` holds it.
+Amount = Annotated[Decimal, Meta(extra_json_schema={"minimum": 0, "exclusiveMaximum": 10**10})]
+PositiveAmount = Annotated[
+    Decimal, Meta(extra_json_schema={"exclusiveMinimum": 0, "exclusiveMaximum": 10**10})
+]
+Version = Annotated[int, Meta(extra_json_schema={"const": 1})]
 Email = Annotated[str, Meta(pattern=r"^[^@\s]+@[^@\s]+(?!\s)$", max_length=320)]
 Quantity = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 
@@ -45,7 +52,7 @@ class Event(Struct, kw_only=True, omit_defaults=True, tag_field="event_type"):
 
     event_id: UUID
     occurred_at: Instant
-    event_version: int = 1
+    event_version: Version = 1
     customer_id: Id | None = None
     anonymous_id: Id | None = None
     context: Context | None = None
@@ -90,7 +97,7 @@ class Item(Struct):
     product_id: Id
     category: str
     quantity: Quantity
-    unit_price: Decimal
+    unit_price: Amount
 
 
 class TransactionEvent(Event, kw_only=True):
@@ -104,18 +111,18 @@ class Purchase(TransactionEvent, kw_only=True, tag="purchase"):
     """An order was paid."""
 
     order_id: Id
-    amount: Decimal
+    amount: Amount
     items: Annotated[list[Item], Meta(min_length=1)]
     payment_method: str
     coupon: str | None = None
-    discount: Decimal | None = None
+    discount: Amount | None = None
 
 
 class Refund(TransactionEvent, kw_only=True, tag="refund"):
     """Part or all of an order was paid back."""
 
     order_id: Id
-    amount: Decimal
+    amount: PositiveAmount
 
 
 class SubscriptionEvent(TransactionEvent, kw_only=True):
@@ -123,7 +130,7 @@ class SubscriptionEvent(TransactionEvent, kw_only=True):
 
     subscription_id: Id
     plan: str
-    monthly_amount: Decimal
+    monthly_amount: Amount
 
 
 class SubscriptionStarted(SubscriptionEvent, tag="subscription_started"):
@@ -190,7 +197,7 @@ class ProductListed(Event, kw_only=True, tag="product_listed"):
     product_id: Id
     name: str
     category: str
-    price: Decimal
+    price: Amount
     currency: Currency
     stock: Annotated[int, Meta(ge=0, le=2**31 - 1)]
 

@@ -8,6 +8,11 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+LAST_MS = 253_402_300_799_999
+"""The last millisecond of the year 9999, beyond which no instant can be given."""
+_INT64 = 2**63
+_INT32 = 2**31
+
 Headers = list[tuple[str, str | bytes | None]]
 """As the Kafka client takes them."""
 
@@ -67,20 +72,20 @@ def identity_of(stream: str, partition: int, record: Any) -> TransportIdentity:
         return from_headers(stream, record.headers)
     except ValueError:
         key = (record.key or b"").decode(errors="replace")
-        return TransportIdentity(
-            stream, 0, f"kafka-{partition}", str(record.offset), 0, key, record.timestamp
-        )
+        arrived_at_ms = record.timestamp if 0 <= record.timestamp <= LAST_MS else 0
+        return TransportIdentity(stream, 0, f"kafka-{partition}", str(record.offset), 0, key, arrived_at_ms)
 
 
 def from_headers(stream: str, headers: Iterable[tuple[str, bytes]]) -> TransportIdentity:
     """Read a record's identity from its headers.
 
     Raises:
-        ValueError: a header is missing or is no number; the record was not forwarded by our workers.
+        ValueError: a header is missing, is no number or is out of range; the record was not forwarded by our
+            workers.
     """
     found = dict(headers)
     try:
-        return TransportIdentity(
+        identity = TransportIdentity(
             stream=stream,
             stream_epoch=int(found["kinesis_stream_epoch"]),
             shard=found["kinesis_shard"].decode(),
@@ -92,3 +97,13 @@ def from_headers(stream: str, headers: Iterable[tuple[str, bytes]]) -> Transport
         )
     except KeyError as missing:
         raise ValueError(f"record without the header {missing}") from missing
+    except (TypeError, AttributeError) as null:
+        raise ValueError(f"record with a header that is null: {null}") from null
+    if not (
+        0 <= identity.arrived_at_ms <= LAST_MS
+        and 0 <= identity.stream_epoch < _INT64
+        and 0 <= identity.sub_sequence_number < _INT64
+        and 0 <= identity.attempt < _INT32
+    ):
+        raise ValueError("record with a header that is out of range")
+    return identity

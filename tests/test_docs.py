@@ -17,7 +17,8 @@ from pipeline.cli import COMMANDS, pipeline
 from pipeline.errors import CONFIGURATION
 from pipeline.settings import REPOSITORY, Settings
 from pipeline.workers import TRY_AGAIN
-from processors.clean.rules import check_event
+from processors.clean.read import read_event
+from processors.outcomes import Refusal
 from processors.rates import read_rates
 from streams.engine.crash import EXIT_CRASH, EXIT_OPERATOR
 from streams.events import DECODERS, EVENT_CLASSES, STREAM_OF_TYPE, STREAMS, Event, Stream, event_type_of
@@ -246,7 +247,8 @@ def test_there_is_an_example_of_each_stream() -> None:
 def test_examples_of_events_are_accepted(value: bytes) -> None:
     event: Event = DECODERS[stream_of(value)].decode(value)
     rates = read_rates(Settings(_env_file=None).rates_file, "USD")
-    assert check_event(event, event.occurred_at + timedelta(seconds=1), rates) is None
+    found = read_event(stream_of(value), value, event.occurred_at + timedelta(seconds=1), rates)
+    assert not isinstance(found, Refusal), found
     known = {field.encode_name for field in msgspec.structs.fields(event)} | {"event_type"}
     assert set(msgspec.json.decode(value)) <= known
 

@@ -1,10 +1,10 @@
 """Checked events to facts: typed, enriched, with amounts in the base currency."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 from msgspec import UNSET
@@ -19,8 +19,10 @@ from streams.events import (
     Context,
     CustomerEvent,
     Event,
+    InteractionEvent,
     Item,
     Log,
+    ProductDelisted,
     ProductInteraction,
     ProductListed,
     ProductReviewed,
@@ -36,7 +38,8 @@ from streams.topics import CLEAN_EVENTS, CLEAN_LOGS, CLEAN_PRODUCTS
 
 Fact = VisitorEvent | CatalogueEvent | LogEvent
 URL_CHARACTERS = 2048
-CAMPAIGN_CHARACTERS = 256
+UTM_CHARACTERS = 256
+"""Code points that are kept; of context only."""
 PROFILE_FIELDS = ("email", "name", "country", "birth_year", "marketing_opt_in")
 
 _encode_canonical = msgspec.json.Encoder(order="deterministic").encode
@@ -65,47 +68,73 @@ def content_hash(event: Event) -> int:
 def to_fact(
     event: Event, *, arrived_at: datetime, late: Lateness, enrichment: Enrichment
 ) -> tuple[str, str, Fact]:
-    """Give the topic, the key and the fact of an event that has passed all checks."""
-    common: dict[str, Any] = {
-        "event_id": str(event.event_id),
-        "occurred_at": event.occurred_at.astimezone(UTC),
-        "arrived_at": arrived_at,
-        "content_hash": content_hash(event),
-        "is_late": late.is_late,
-        "lateness_seconds": late.seconds,
-    }
+    """Give the topic, the key and the fact of an event that `read_event` has accepted."""
+    if isinstance(event, InteractionEvent | CustomerEvent | TransactionEvent):
+        fact = _visitor_event(event, arrived_at, late)
+        if event.context is not None:
+            _add_context(fact, event.context, enrichment.channels)
+        if isinstance(event, InteractionEvent):
+            _add_interaction(fact, event)
+        elif isinstance(event, CustomerEvent):
+            fact.profile = {f: v for f in PROFILE_FIELDS if (v := getattr(event, f)) is not UNSET}
+        else:
+            _add_transaction(fact, event, enrichment.rates)
+        return CLEAN_EVENTS, fact.visitor_id, fact
     if isinstance(event, Log):
-        log = LogEvent(
-            **common,
-            service=event.service,
-            level=event.level,
-            message=event.message,
-            latency_ms=event.latency_ms,
-            status_code=event.status_code,
-            trace_id=event.trace_id,
-        )
-        return CLEAN_LOGS, event.service, log
-    common["event_type"] = event_type_of(type(event))
-    if isinstance(event, CATALOGUE):
-        return CLEAN_PRODUCTS, event.product_id, _catalogue_event(event, common)
+        return CLEAN_LOGS, event.service, _log_event(event, arrived_at, late)
+    assert isinstance(event, CATALOGUE)  # noqa: S101  (there are no others; for the type checker)
+    return CLEAN_PRODUCTS, event.product_id, _catalogue_event(event, arrived_at, late)
+
+
+def _visitor_event(
+    event: InteractionEvent | CustomerEvent | TransactionEvent, arrived_at: datetime, late: Lateness
+) -> VisitorEvent:
     visitor_id = event.customer_id or event.anonymous_id
-    assert visitor_id is not None, "held by check_event"  # noqa: S101  (a rule of another module)
-    fact = VisitorEvent(
-        **common, visitor_id=visitor_id, customer_id=event.customer_id, anonymous_id=event.anonymous_id
+    assert visitor_id is not None, "held by rules.problems_of"  # noqa: S101  (a rule of another module)
+    return VisitorEvent(
+        event_id=str(event.event_id),
+        event_type=event_type_of(type(event)),
+        occurred_at=event.occurred_at,
+        arrived_at=arrived_at,
+        content_hash=content_hash(event),
+        visitor_id=visitor_id,
+        customer_id=event.customer_id,
+        anonymous_id=event.anonymous_id,
+        is_late=late.is_late,
+        lateness_seconds=late.seconds,
     )
-    if event.context is not None:
-        _add_context(fact, event.context, enrichment.channels)
-    if isinstance(event, CustomerEvent):
-        fact.profile = {f: v for f in PROFILE_FIELDS if (v := getattr(event, f)) is not UNSET}
-    elif isinstance(event, TransactionEvent):
-        _add_transaction(fact, event, enrichment.rates)
-    else:
-        _add_interaction(fact, event)
-    return CLEAN_EVENTS, visitor_id, fact
 
 
-def _catalogue_event(event: Any, common: dict[str, Any]) -> CatalogueEvent:
-    fact = CatalogueEvent(**common, product_id=event.product_id)
+def _log_event(event: Log, arrived_at: datetime, late: Lateness) -> LogEvent:
+    return LogEvent(
+        event_id=str(event.event_id),
+        occurred_at=event.occurred_at,
+        arrived_at=arrived_at,
+        content_hash=content_hash(event),
+        is_late=late.is_late,
+        lateness_seconds=late.seconds,
+        service=event.service,
+        level=event.level,
+        message=event.message,
+        latency_ms=event.latency_ms,
+        status_code=event.status_code,
+        trace_id=event.trace_id,
+    )
+
+
+def _catalogue_event(
+    event: ProductListed | ProductDelisted, arrived_at: datetime, late: Lateness
+) -> CatalogueEvent:
+    fact = CatalogueEvent(
+        event_id=str(event.event_id),
+        event_type=event_type_of(type(event)),
+        occurred_at=event.occurred_at,
+        arrived_at=arrived_at,
+        content_hash=content_hash(event),
+        is_late=late.is_late,
+        lateness_seconds=late.seconds,
+        product_id=event.product_id,
+    )
     if isinstance(event, ProductListed):
         fact.name, fact.category = event.name, event.category
         fact.price, fact.currency, fact.stock = event.price, event.currency, event.stock
@@ -115,14 +144,15 @@ def _catalogue_event(event: Any, common: dict[str, Any]) -> CatalogueEvent:
 def _add_context(fact: VisitorEvent, context: Context, channels: Channels) -> None:
     fact.has_context = True
     # Sessions keep these: a visitor's day must fit into one record. Bronze has them whole.
-    fact.page_url, fact.referrer = (
-        _cut(context.page_url, URL_CHARACTERS),
-        _cut(context.referrer, URL_CHARACTERS),
-    )
+    fact.page_url = page_url = _cut(context.page_url, URL_CHARACTERS)
+    fact.referrer = referrer = _cut(context.referrer, URL_CHARACTERS)
     fact.channel = channels.channel_of(
-        context.utm_source, context.utm_medium, host_of(fact.referrer), host_of(fact.page_url)
+        _cut(context.utm_source, UTM_CHARACTERS),
+        _cut(context.utm_medium, UTM_CHARACTERS),
+        host_of(referrer),
+        host_of(page_url),
     )
-    fact.campaign = _cut(context.utm_campaign, CAMPAIGN_CHARACTERS)
+    fact.campaign = _cut(context.utm_campaign, UTM_CHARACTERS)
     fact.country = context.country.upper() if context.country else None
     if context.user_agent:
         fact.device, fact.browser, fact.is_bot = parse_user_agent(context.user_agent[:USER_AGENT_CHARACTERS])
@@ -133,8 +163,8 @@ def _cut(text: str | None, characters: int) -> str | None:
 
 
 def _add_transaction(fact: VisitorEvent, event: TransactionEvent, rates: Rates) -> None:
-    rate = rates.find(event.currency, fact.occurred_at.date())
-    assert rate is not None, "held by check_event"  # noqa: S101  (a rule of another module)
+    rate = rates.find(event.currency, event.occurred_at.date())
+    assert rate is not None, "held by rules.problems_of"  # noqa: S101  (a rule of another module)
     fact.currency, fact.rate, fact.rate_date = event.currency, rate.rate, rate.day
     if isinstance(event, Purchase):
         fact.order_id, fact.payment_method = event.order_id, event.payment_method

@@ -6,11 +6,11 @@ from typing import Final
 
 import msgspec
 
-from processors.clean.decode import decode_event
 from processors.clean.facts import Enrichment, to_fact
-from processors.clean.rules import check_event
+from processors.clean.flood import FloodWatch
+from processors.clean.read import read_event
 from processors.clean.watermarks import Watermarks
-from processors.outcomes import Refusal
+from processors.outcomes import Refusal, problem, refuse
 from streams.dead_letters import DeadLetter, FieldError, Reason, dead_letter_key, encode_dead_letter
 from streams.engine.batch import Batch, Output, Record, Result, StateReader
 from streams.engine.crash import OperatorError
@@ -20,8 +20,9 @@ from streams.silver import Revision
 from streams.topics import DEAD_LETTERS, raw_topic
 from streams.transport import TransportIdentity, identity_of, to_headers
 
-FLOOD_RECORDS: Final = 200
-PROCESSOR_VERSION: Final = "1"
+PROCESSOR_VERSION: Final = "2"
+MAX_PAYLOAD_BYTES: Final = 2 * 1024 * 1024
+"""In a dead letter bytes take a third more; with them it must fit into a message (4 MiB)."""
 
 
 class _Readable(msgspec.Struct):
@@ -38,11 +39,14 @@ _decode_readable = msgspec.json.Decoder(_Readable).decode
 class CleanStage:
     """Cleans one stream.
 
+    Its state is the watermark of each source. It depends on no setting: the gap says which events are called
+    late from now on, not how far time has come.
+
     Args:
         stream: whose raw topic is read.
         enrichment: the tables that facts are enriched from.
         gap: lateness counts from it, as sessions do.
-        accept_flood: go on when most records of a batch are broken.
+        accept_flood: go on when most records are broken.
     """
 
     stateful: Final = True
@@ -56,71 +60,67 @@ class CleanStage:
         self._stream: Stream = stream
         self._enrichment = enrichment
         self._gap = gap
-        self._accept_flood = accept_flood
+        self._watch = None if accept_flood else FloodWatch()
 
     def process(self, batch: Batch, state: StateReader, revision: Revision, now: datetime) -> Result:  # noqa: ARG002  (what it sends has no revision)
         """Clean a batch: each record becomes one clean event or one dead letter.
 
+        Watermarks are sent after all else: a crash in between must not make events late that were not.
+
         Raises:
-            OperatorError: more than half of at least 200 records are broken; nothing is sent then.
+            OperatorError: with this batch more than half of at least 200 consecutive records are broken;
+                nothing of it is sent then.
         """
         watermarks = Watermarks(state, self._gap)
         outputs = []
-        refused: list[DeadLetter] = []
-        refused_outputs: list[Output] = []
+        refused: list[Output] = []
+        outcomes = []
         for record in batch.records:
             identity = identity_of(self._stream, batch.partition, record)
             outcome = self._clean(record, identity, watermarks)
+            outcomes.append(outcome)
             if isinstance(outcome, Refusal):
                 letter = _dead_letter(outcome, record, identity, self.name, now)
-                refused.append(letter)
-                key, value = dead_letter_key(letter), encode_dead_letter(letter)
-                refused_outputs.append(Output(DEAD_LETTERS, key, value))
+                refused.append(Output(DEAD_LETTERS, dead_letter_key(letter), encode_dead_letter(letter)))
             else:
                 outputs.append(outcome)
-        self._stop_on_flood(refused, len(batch.records))
-        return Result(outputs + refused_outputs, watermarks.changes())
+        flood = self._watch and self._watch.add(batch.partition, batch.start, batch.next, outcomes)
+        if flood:
+            raise OperatorError(
+                f"{self.topic}[{batch.partition}]: {flood}. They were not sent. Correct the producer or the "
+                f"rules and start again, or let them all become dead letters with "
+                f"`pipeline process --accept-flood`"
+            )
+        changes = watermarks.changes()
+        return Result(outputs + refused, then=Result(changes=changes) if changes else None)
 
     def _clean(self, record: Record, identity: TransportIdentity, watermarks: Watermarks) -> Output | Refusal:
         try:
-            event = decode_event(self._stream, record.value or b"")
+            arrived_at = identity.arrived_at
+            event = read_event(self._stream, record.value or b"", arrived_at, self._enrichment.rates)
             if isinstance(event, Refusal):
                 return event
-            refusal = check_event(event, identity.arrived_at, self._enrichment.rates)
-            if refusal is not None:
-                return refusal
-            late = watermarks.observe(identity, event.occurred_at)
-            topic, key, fact = to_fact(
-                event, arrived_at=identity.arrived_at, late=late, enrichment=self._enrichment
-            )
+            late = watermarks.observe(identity, event.occurred_at, arrived_at)
+            topic, key, fact = to_fact(event, arrived_at=arrived_at, late=late, enrichment=self._enrichment)
             value = encode_fact(fact)
         except Exception as error:  # noqa: BLE001  (a defect of ours: the record is kept as a dead letter)
-            return Refusal(Reason.PROCESSING_ERROR, [FieldError("$", f"{type(error).__name__}: {error}")])
+            return refuse([problem(Reason.PROCESSING_ERROR, "$", f"{type(error).__name__}: {error}")])
         headers = [*to_headers(identity), (RAW_AT, b"%d" % record.timestamp)]
         return Output(topic, key.encode(), value, headers)
-
-    def _stop_on_flood(self, refused: list[DeadLetter], records: int) -> None:
-        if self._accept_flood or records < FLOOD_RECORDS or len(refused) * 2 <= records:
-            return
-        reasons = [letter.reason for letter in refused]
-        commonest = max(sorted(set(reasons)), key=reasons.count)
-        example = next(letter for letter in refused if letter.reason == commonest)
-        raise OperatorError(
-            f"{len(refused)} of {records} records of {self.topic} are broken, most with {commonest} "
-            f"(for example {example.errors[0].path}: {example.errors[0].message}). Nothing was sent. "
-            f"Correct the producer or the rules and start again, or let them all become dead letters with "
-            f"`pipeline process --accept-flood`"
-        )
 
 
 def _dead_letter(
     refusal: Refusal, record: Record, identity: TransportIdentity, stage: str, now: datetime
 ) -> DeadLetter:
-    payload = record.value or b""
+    value = record.value or b""
+    fits = len(value) <= MAX_PAYLOAD_BYTES
+    errors = refusal.errors
     try:
-        readable = _decode_readable(payload)
+        readable = _decode_readable(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         readable = _Readable()
+    if not fits:
+        errors = [*errors, FieldError("$", "too large for a dead letter: its bytes are in bronze only")]
     return DeadLetter(
         stream=identity.stream,
         stream_epoch=identity.stream_epoch,
@@ -130,8 +130,8 @@ def _dead_letter(
         partition_key=identity.partition_key,
         stage="clean",
         reason=refusal.reason,
-        errors=refusal.errors,
-        payload=payload,
+        errors=errors,
+        payload=value if fits else None,
         event_id=_text(readable.event_id),
         event_type=_text(readable.event_type),
         occurred_at=_text(readable.occurred_at),

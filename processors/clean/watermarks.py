@@ -10,6 +10,8 @@ from streams.transport import TransportIdentity
 SKEW_LIMIT: Final = timedelta(minutes=5)
 """An event further ahead of its arrival than this does not move the watermark."""
 
+_IN_TIME: Final = Lateness(is_late=False, seconds=None)
+
 
 class Watermarks:
     """The watermarks of one partition's sources while a batch is worked on: they never go back.
@@ -22,25 +24,33 @@ class Watermarks:
     def __init__(self, state: StateReader, gap: timedelta) -> None:
         self._state = state
         self._gap = gap
-        self._watermarks: dict[bytes, datetime | None] = {}
+        self._watermarks: dict[tuple[int, str], datetime | None] = {}
 
-    def observe(self, identity: TransportIdentity, occurred_at: datetime) -> Lateness:
+    def observe(self, identity: TransportIdentity, occurred_at: datetime, arrived_at: datetime) -> Lateness:
         """Say whether an event is late, and move its source's watermark."""
-        source = f"{identity.stream_epoch}/{identity.shard}".encode()
-        if source not in self._watermarks:
-            stored = self._state.get(source)
-            self._watermarks[source] = datetime.fromisoformat(stored.decode()) if stored else None
-        watermark = self._watermarks[source]
-        if occurred_at - identity.arrived_at <= SKEW_LIMIT and (watermark is None or occurred_at > watermark):
-            self._watermarks[source] = occurred_at
-        if watermark is None or watermark - occurred_at <= self._gap:
-            return Lateness(is_late=False, seconds=None)
-        return Lateness(is_late=True, seconds=(watermark - occurred_at).total_seconds())
+        source = (identity.stream_epoch, identity.shard)
+        if source in self._watermarks:
+            watermark = self._watermarks[source]
+        else:
+            stored = self._state.get(_state_key(source))
+            watermark = datetime.fromisoformat(stored.decode()) if stored else None
+            self._watermarks[source] = watermark
+        if watermark is None or occurred_at > watermark:
+            if occurred_at - arrived_at <= SKEW_LIMIT:
+                self._watermarks[source] = occurred_at
+            return _IN_TIME
+        behind = watermark - occurred_at
+        return _IN_TIME if behind <= self._gap else Lateness(is_late=True, seconds=behind.total_seconds())
 
     def changes(self) -> dict[bytes, bytes | None]:
         """Give the new state of every source seen in the batch."""
         return {
-            source: watermark.astimezone(UTC).isoformat().encode()
+            _state_key(source): watermark.astimezone(UTC).isoformat().encode()
             for source, watermark in self._watermarks.items()
             if watermark is not None
         }
+
+
+def _state_key(source: tuple[int, str]) -> bytes:
+    epoch, shard = source
+    return f"{epoch}/{shard}".encode()

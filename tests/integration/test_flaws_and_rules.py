@@ -4,8 +4,7 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from processors.clean.decode import decode_event
-from processors.clean.rules import check_event
+from processors.clean.read import read_event
 from processors.outcomes import Refusal
 from processors.rates import read_rates
 from producer.run import ProduceConfig, make_records
@@ -20,12 +19,10 @@ def test_every_record_of_the_shop_is_accepted_or_refused_as_its_ledger_says() ->
     config = ProduceConfig(seed=3, end=END, count=10_000, days=90, late=0.02, duplicates=0.02, broken=0.05)
     found: Counter[Reason | None] = Counter()
     for record in make_records(config):
-        event = decode_event(record.stream, record.value)
-        outcome = (
-            event if isinstance(event, Refusal) else check_event(event, END + timedelta(minutes=1), RATES)
-        )
+        outcome = read_event(record.stream, record.value, END + timedelta(minutes=1), RATES)
+        reason = outcome.reason if isinstance(outcome, Refusal) else None
         expected = None if record.reason in FOUND_BY_SINKS else record.reason
-        assert (outcome.reason if outcome else None) == expected, (record, outcome)
+        assert reason == expected, (record, outcome)
         found[record.reason] += 1
     assert min(found.values()) >= 10
     assert len(found) == 13
