@@ -5,9 +5,9 @@ from rich.console import Console
 NARROWEST = 120
 
 
-def make_console() -> Console:
-    """Make the console that commands print to."""
-    console = Console()
+def make_console(*, stderr: bool = False) -> Console:
+    """Make the console that commands print to: the output, or the error output."""
+    console = Console(stderr=stderr)
     if not console.is_terminal:
         console.width = max(console.width, NARROWEST)
     return console

@@ -1,112 +1,148 @@
-"""A producer's ledger against silver: each event sent is a fact, each broken record a dead letter."""
+"""Ledgers of what was sent against silver: every row of every table, by a computation of its own.
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+The oracle (`producer.oracle`) says what must be there, the database says what is. A row is lost, one too
+many, or differs in named columns. Columns that depend on the way and not on the events are left out:
+transport, instants of arrival and writing, revisions, `is_late` (but the list of late events must agree with
+it), the value of `content_hash` (but no two rows may have the same).
+"""
+
+import csv
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
-from uuid import UUID
+from typing import Any
 
+import msgspec
 import psycopg
-from psycopg import sql
 
-from producer.ledger import LedgerLine, read_ledger
-from sinks.conservation import FACTS_OF_STREAM
-
-EXAMPLES = 5
+from pipeline.comparison import FACTS, LETTERS, compare_tables
+from pipeline.differences import Difference, TableComparison
+from pipeline.errors import UserError
+from pipeline.expected import fill_expected
+from pipeline.settings import Settings
+from producer.oracle.truth import OracleConfig, OracleError
 
 
 @dataclass(frozen=True)
 class Reconciliation:
-    """What the ledger expects and silver does not have, with up to five examples of each."""
+    """What was found in each table."""
 
-    facts: int
-    missing_facts: int
-    missing_examples: tuple[str, ...]
-    broken: int
-    wrong_letters: int
-    wrong_examples: tuple[str, ...]
+    tables: tuple[TableComparison, ...]
+
+    @property
+    def lost(self) -> int:
+        """Rows that should be there and are not."""
+        return sum(table.missing for table in self.tables)
+
+    @property
+    def doubled(self) -> int:
+        """Rows that are there and should not be."""
+        return sum(table.extra for table in self.tables)
+
+    @property
+    def differing(self) -> int:
+        """Rows that are there with another content."""
+        return sum(table.differing for table in self.tables)
 
     @property
     def agrees(self) -> bool:
-        """Whether silver has everything."""
-        return not (self.missing_facts or self.wrong_letters)
+        """Whether silver is what the ledgers make of it, field by field."""
+        return all(table.agrees for table in self.tables)
+
+    @property
+    def facts(self) -> int:
+        """How many events the ledgers name."""
+        return sum(table.expected for table in self.tables if table.table in FACTS)
+
+    @property
+    def broken(self) -> int:
+        """How many broken records."""
+        return sum(table.expected for table in self.tables if table.table == LETTERS)
+
+    @property
+    def differences(self) -> list[Difference]:
+        """A few of each table."""
+        return [example for table in self.tables for example in table.examples]
+
+    def as_values(self) -> dict[str, Any]:
+        """Give it as JSON has it."""
+        return {
+            "agrees": self.agrees,
+            "lost": self.lost,
+            "doubled": self.doubled,
+            "differing": self.differing,
+            "tables": [
+                {**asdict(table), "examples": [example._asdict() for example in table.examples]}
+                for table in self.tables
+            ],
+        }
 
 
-def reconcile(url: str, ledger: Path) -> Reconciliation:
-    """Compare a ledger with the tables.
+def oracle_config(settings: Settings) -> OracleConfig:
+    """Give what decides the tables beside the events, as the settings say; raises UserError without rates."""
+    try:
+        with settings.rates_file.open(newline="") as file:
+            rates = tuple(
+                (date.fromisoformat(row["rate_date"]), row["currency"], Decimal(row["rate"]))
+                for row in csv.DictReader(file)
+            )
+    except (OSError, KeyError, ValueError, ArithmeticError) as error:
+        raise UserError(
+            f"{settings.rates_file} cannot be read ({error!r}): see PIPELINE_RATES_FILE"
+        ) from error
+    return OracleConfig(
+        gap=timedelta(seconds=settings.session_gap_seconds),
+        email_secret=settings.email_hash_secret.get_secret_value().encode(),
+        rates=rates,
+        base_currency=settings.base_currency,
+    )
+
+
+def reconcile(
+    url: str,
+    ledgers: Path | Iterable[Path],
+    config: OracleConfig,
+    *,
+    others_until: datetime | None = None,
+    schema: str = "silver",
+    progress: Callable[[int], None] = lambda _: None,
+) -> Reconciliation:
+    """Compare ledgers with the tables; exact when nothing is under way.
+
+    Memory grows with customers, visitors and products, not with events; the database keeps the rest in
+    temporary tables.
+
+    Args:
+        url: of the database.
+        ledgers: one, or several whose records all went into this database.
+        config: see `oracle_config`.
+        others_until: what arrived before it and is in no ledger is somebody else's, and what that touches is
+            not compared; None: nobody else has sent anything, each such row is one too many.
+        schema: where the tables are.
+        progress: told how many more lines were read.
 
     Raises:
-        OSError: the ledger cannot be read.
-        psycopg.Error: the database does not answer.
+        UserError: a ledger cannot be read or is not the shop's, or the database does not answer.
     """
-    with psycopg.connect(url) as connection:
-        facts, broken = _load(connection, read_ledger(ledger))
-        missing = connection.execute(_missing_facts()).fetchall()
-        wrong = connection.execute(_WRONG_LETTERS).fetchall()
-    return Reconciliation(
-        facts=facts,
-        missing_facts=len(missing),
-        missing_examples=tuple(f"{stream} {event_id}" for stream, event_id in missing[:EXAMPLES]),
-        broken=broken,
-        wrong_letters=len(wrong),
-        wrong_examples=tuple(
-            f"{stream}: {expected} was sent, {found or 'nothing'} is there"
-            for stream, expected, found in wrong[:EXAMPLES]
-        ),
-    )
-
-
-def _load(connection: psycopg.Connection[tuple[object, ...]], lines: Iterable[LedgerLine]) -> tuple[int, int]:
-    connection.execute("CREATE TEMP TABLE sent_facts (stream text, event_id uuid)")
-    connection.execute("CREATE TEMP TABLE sent_broken (stream text, reason text, payload bytea)")
-    facts, broken = [], []
-    for line in lines:
-        if line.kind == "fact":
-            facts.append((line.stream, UUID(line.event_id)))
-        elif line.kind == "broken":
-            broken.append((line.stream, str(line.reason), line.value))
-    for name, columns, rows in (
-        ("sent_facts", ("text", "uuid"), facts),
-        ("sent_broken", ("text", "text", "bytea"), broken),
-    ):
-        statement = sql.SQL("COPY {} FROM STDIN (FORMAT binary)").format(sql.Identifier(name))
-        with connection.cursor() as cursor, cursor.copy(statement) as copy:
-            copy.set_types(columns)
-            for row in rows:
-                copy.write_row(row)
-    return len(facts), len(broken)
-
-
-def _missing_facts() -> sql.Composed:
-    stored = sql.SQL(" UNION ALL ").join(
-        sql.SQL("SELECT {} AS stream, event_id FROM silver.{}").format(
-            sql.Literal(stream), sql.Identifier(table)
-        )
-        for stream, table in FACTS_OF_STREAM.items()
-    )
-    return sql.SQL(
-        "SELECT stream, event_id::text FROM sent_facts "
-        "EXCEPT SELECT stream, event_id::text FROM ({}) AS stored"
-    ).format(stored)
-
-
-_WRONG_LETTERS = """
-    WITH sent AS (
-        SELECT stream, reason, md5(payload) AS digest, count(*) AS records
-        FROM sent_broken
-        GROUP BY stream, reason, digest
-    ),
-
-    stored AS (
-        SELECT stream, reason, md5(payload) AS digest, count(*) AS records
-        FROM silver.dead_letters
-        GROUP BY stream, reason, digest
-    )
-
-    SELECT sent.stream, sent.reason, other.reason
-    FROM sent
-    LEFT JOIN stored
-        ON stored.stream = sent.stream AND stored.reason = sent.reason AND stored.digest = sent.digest
-    LEFT JOIN stored AS other
-        ON other.stream = sent.stream AND other.digest = sent.digest AND other.reason <> sent.reason
-    WHERE coalesce(stored.records, 0) < sent.records
-"""
+    paths: Sequence[Path] = [ledgers] if isinstance(ledgers, Path) else list(ledgers)
+    try:
+        with psycopg.connect(url, connect_timeout=10) as connection:
+            fill_expected(connection, paths, config, schema=schema, progress=progress)
+            connection.commit()
+            # One snapshot for all tables.
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            return Reconciliation(
+                compare_tables(connection, config.gap, others_until=others_until, schema=schema)
+            )
+    except OSError as error:
+        raise UserError(f"the ledger {error.filename} cannot be read: {error.strerror or error}") from error
+    except msgspec.DecodeError as error:
+        raise UserError(f"this is no ledger of `pipeline produce` or `demo`: {error}") from error
+    except OracleError as error:
+        raise UserError(str(error)) from error
+    except psycopg.errors.UndefinedTable as error:
+        raise UserError("the database has no tables yet: run `pipeline migrate` or `pipeline up`") from error
+    except psycopg.Error as error:
+        raise UserError(f"Postgres does not answer: {' '.join(str(error).split())}") from error

@@ -1,6 +1,7 @@
-"""`pipeline verify`: conservation, as a table."""
+"""`pipeline verify`: conservation, as a table; with ledgers, every row of silver."""
 
 import json
+from pathlib import Path
 
 import click
 from rich.console import Console
@@ -8,8 +9,11 @@ from rich.table import Table
 
 from pipeline.console import make_console
 from pipeline.errors import UserError
-from pipeline.settings import load_settings
+from pipeline.reconcile import Reconciliation, oracle_config, reconcile
+from pipeline.sending import progress_bar
+from pipeline.settings import Settings, load_settings
 from pipeline.verify import Report, check_conservation
+from producer.run import now
 
 COUNTS = (
     "bronze",
@@ -24,19 +28,52 @@ COUNTS = (
 
 
 @click.command("verify")
+@click.option(
+    "--ledger",
+    "ledgers",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    multiple=True,
+    help="Of `produce` or `demo`: compare every field of silver with what was sent. May be given again.",
+)
+@click.option(
+    "--complete", is_flag=True, help="The ledgers name all that was ever sent: other rows are too many."
+)
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def verify(as_json: bool) -> None:
+def verify(ledgers: tuple[Path, ...], complete: bool, as_json: bool) -> None:
     """Check that nothing was lost, doubled or invented, and that all layers have the same money.
 
     Exact when nothing is under way: see `pipeline status --wait-idle`. Exit code 1 on any difference.
+
+    With --ledger also every row and field of silver is compared with what the ledger's events must give.
     """
-    report = check_conservation(load_settings().postgres_url.get_secret_value())
+    if complete and not ledgers:
+        raise click.UsageError("--complete is for --ledger")
+    settings = load_settings()
+    report = check_conservation(settings.postgres_url.get_secret_value())
+    found = _reconcile(settings, ledgers, complete=complete, quiet=as_json) if ledgers else None
     if as_json:
-        click.echo(json.dumps(as_values(report), default=str, indent=1))
+        values = as_values(report) | ({"ledger": found.as_values()} if found else {})
+        click.echo(json.dumps(values, default=str, indent=1))
     else:
-        show(report, make_console())
-    if not report.is_conserved:
+        console = make_console()
+        show(report, console)
+        if found:
+            show_reconciliation(found, console)
+    if not report.is_conserved or (found and not found.agrees):
         raise UserError("not conserved: see what differs above")
+
+
+def _reconcile(
+    settings: Settings, ledgers: tuple[Path, ...], *, complete: bool, quiet: bool
+) -> Reconciliation:
+    with progress_bar("comparing", None, quiet=quiet) as progress:
+        return reconcile(
+            settings.postgres_url.get_secret_value(),
+            ledgers,
+            oracle_config(settings),
+            others_until=None if complete else now(),
+            progress=progress,
+        )
 
 
 def as_values(report: Report) -> dict[str, object]:
@@ -67,6 +104,19 @@ def show(report: Report, console: Console) -> None:
     console.print(days, pairs)
     if not report.gold_is_built:
         console.print("gold is not built yet, so it is not compared: run `pipeline gold`", highlight=False)
+
+
+def show_reconciliation(found: Reconciliation, console: Console) -> None:
+    """Print what the ledgers' events must give against what is there, with examples of each difference."""
+    table = Table(title="Every field of silver, by what was sent", title_justify="left")
+    for heading in ("table", "expected", "found", "missing", "extra", "differing", "left out", ""):
+        table.add_column(heading)
+    for one in found.tables:
+        counts = (one.expected, one.found, one.missing, one.extra, one.differing, one.left_out)
+        table.add_row(one.table, *map(str, counts), _mark(one.agrees))
+    console.print(table)
+    for example in found.differences:
+        console.print(f"  {example}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _mark(is_right: bool) -> str:

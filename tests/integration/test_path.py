@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient
 from pipeline.local.platform import LocalPlatform
 from pipeline.local.programs import default_workers, worker
 from pipeline.prepare import start_pipeline
-from pipeline.reconcile import reconcile
+from pipeline.reconcile import oracle_config, reconcile
 from pipeline.sending import Stopping, make_writer
 from pipeline.settings import Settings
 from pipeline.status import look, wait_idle
@@ -79,11 +79,12 @@ def rows(platform: LocalPlatform, query: str) -> list[tuple[Any, ...]]:
         return connection.execute(query.encode()).fetchall()
 
 
-def test_every_event_sent_is_a_fact_and_every_broken_record_a_dead_letter_with_its_reason(
+def test_every_field_of_silver_is_what_the_events_sent_must_give(
     pipeline: LocalPlatform, ledger: Path
 ) -> None:
-    found = reconcile(pipeline.postgres_url, ledger)
-    assert found.agrees, found
+    found = reconcile(pipeline.postgres_url, ledger, oracle_config(pipeline.settings))
+    assert found.agrees, found.differences
+    assert (found.lost, found.doubled, found.differing) == (0, 0, 0)
     assert found.facts > COUNT * 0.9
     assert found.broken > 0
 
