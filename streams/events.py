@@ -244,9 +244,14 @@ EVENT_CLASSES: dict[Stream, tuple[type[Event], ...]] = {
 CATALOGUE = (ProductListed, ProductDelisted)
 
 
+_TYPE_OF_CLASS: dict[type[Event], str] = {
+    c: str(c.__struct_config__.tag) for classes in EVENT_CLASSES.values() for c in classes
+}
+
+
 def event_type_of(event_class: type[Event]) -> str:
     """Give the `event_type` that a class of events carries."""
-    return str(event_class.__struct_config__.tag)
+    return _TYPE_OF_CLASS[event_class]
 
 
 EVENT_TYPES: dict[Stream, frozenset[str]] = {

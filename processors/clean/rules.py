@@ -14,6 +14,7 @@ from processors.outcomes import Problem, problem
 from processors.rates import Rates
 from streams.dead_letters import Reason
 from streams.events import (
+    EVENT_CLASSES,
     Event,
     InteractionEvent,
     ProductListed,
@@ -32,7 +33,9 @@ MONEY_DECIMALS: Final = 4
 MONEY_LIMIT: Final = Decimal(10) ** 10
 """Amounts and their sums are stored as numeric(18,4): ten thousand of the largest still fit."""
 
-_MONEY_EVENTS: Final = (TransactionEvent, ProductListed)
+_INTERACTIONS: Final = frozenset(
+    c for c in EVENT_CLASSES["product-events"] if issubclass(c, InteractionEvent)
+)
 
 
 def problems_of(event: Event, arrived_at: datetime, rates: Rates) -> list[Problem]:
@@ -44,13 +47,16 @@ def problems_of(event: Event, arrived_at: datetime, rates: Rates) -> list[Proble
         rates: a currency without a rate is unknown.
     """
     problems = [] if event.event_version == KNOWN_VERSION else _version_problems(event.event_version)
-    if isinstance(event, _MONEY_EVENTS):
-        problems += _money_problems(event, rates)
     occurred_at: Any = event.occurred_at
     if occurred_at is not UNSET:
         problems += _time_problems(occurred_at, arrived_at)
-    if isinstance(event, InteractionEvent) and event.customer_id is None and event.anonymous_id is None:
-        problems.append(problem(Reason.MISSING_FIELD, "$.anonymous_id", "this or customer_id is required"))
+    if type(event) in _INTERACTIONS:  # nearly all events are
+        if event.customer_id is None and event.anonymous_id is None:
+            problems.append(
+                problem(Reason.MISSING_FIELD, "$.anonymous_id", "this or customer_id is required")
+            )
+    elif isinstance(event, TransactionEvent | ProductListed):
+        problems += _money_problems(event, rates)
     return problems
 
 
