@@ -1,9 +1,12 @@
-"""What is thrown away when it is old: days of bronze, and samples of hops."""
+"""What is thrown away when it is old: days of bronze, changes that gold has taken in, samples of hops."""
 
 import re
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
-from typing import Final
+from functools import partial
+from typing import Final, NamedTuple
 
+from sinks.changes import count_changes_before, delete_changes_before
 from sinks.database import Connection, Database
 from sinks.schema import BRONZE
 
@@ -12,35 +15,61 @@ LOCK_TIMEOUT: Final = "5s"
 """A day is taken away only if no long query stands in the way: writers would queue up behind us."""
 
 
-def drop_bronze_before(database: Database, day: date) -> list[str]:
+class BronzeDay(NamedTuple):
+    """A partition of a bronze table: the arrivals of one day (UTC)."""
+
+    table: str
+    name: str
+    day: date
+    bytes: int
+
+
+def bronze_days_before(database: Database, day: date) -> list[BronzeDay]:
+    """Give the partitions of bronze that hold arrivals before a day (UTC), oldest first within each table.
+
+    Raises:
+        DatabaseUnavailableError: the database stayed away.
+    """
+    found = [of for table in BRONZE.values() for of in database.transact(partial(_days_of, table=table.name))]
+    return [of for of in found if of.day < day]
+
+
+def drop_bronze_before(database: Database, day: date) -> Iterator[BronzeDay]:
     """Drop the partitions of bronze that hold arrivals before a day (UTC), each in its own transaction.
 
-    Returns:
-        the names of the dropped partitions, oldest first within each table.
+    Yields:
+        each dropped partition when it is gone.
 
     Raises:
         psycopg.errors.LockNotAvailable: a query has been reading the table for longer than we wait.
         DatabaseUnavailableError: the database stayed away.
     """
-    dropped = []
-    for table in BRONZE.values():
-        for name in database.transact(lambda connection, of=table.name: _days_of(connection, of)):  # type: ignore[misc]  # mypy does not infer a lambda's default
-            if day_of(name) < day:
-                database.transact(
-                    lambda connection, of=table.name, name=name: _drop(connection, of, name)  # type: ignore[misc]  # as above
-                )
-                dropped.append(name)
-    return dropped
+    for of in bronze_days_before(database, day):
+        database.transact(partial(_drop, partition=of))
+        yield of
 
 
-def delete_hops_before(database: Database, instant: datetime) -> int:
+def delete_hops_before(database: Database, instant: datetime, *, dry_run: bool = False) -> int:
     """Delete the samples of hops that are older than an instant, and give how many there were.
 
     Raises:
         DatabaseUnavailableError: the database stayed away.
     """
+    if dry_run:
+        return database.transact(partial(_count_hops, instant=instant))
     return database.transact(
-        lambda connection: connection.execute("DELETE FROM ops.ops_hops WHERE at < %s", (instant,)).rowcount
+        lambda connection: connection.execute("DELETE FROM ops_hops WHERE at < %s", (instant,)).rowcount
+    )
+
+
+def trim_changes_before(database: Database, instant: datetime, *, dry_run: bool = False) -> int:
+    """Delete changes that are older than an instant and that gold has taken in; give how many there were.
+
+    Raises:
+        DatabaseUnavailableError: the database stayed away.
+    """
+    return database.transact(
+        partial(count_changes_before if dry_run else delete_changes_before, before=instant)
     )
 
 
@@ -56,19 +85,26 @@ def day_of(partition: str) -> date:
     return datetime.strptime(found[1], "%Y%m%d").replace(tzinfo=UTC).date()
 
 
-def _days_of(connection: Connection, table: str) -> list[str]:
+def _days_of(connection: Connection, table: str) -> list[BronzeDay]:
     rows = connection.execute(
         """
-        SELECT child.relname FROM pg_inherits
+        SELECT child.relname, pg_total_relation_size(child.oid)::text FROM pg_inherits
         JOIN pg_class AS child ON child.oid = inhrelid
         WHERE inhparent = %s::regclass ORDER BY child.relname
         """,
         (f"bronze.{table}",),
     ).fetchall()
-    return [str(name) for (name,) in rows]
+    return [BronzeDay(table, str(name), day_of(str(name)), int(str(size))) for name, size in rows]
 
 
-def _drop(connection: Connection, table: str, partition: str) -> None:
+def _drop(connection: Connection, partition: BronzeDay) -> None:
     connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'".encode())
-    connection.execute(f"ALTER TABLE bronze.{table} DETACH PARTITION bronze.{partition}".encode())
-    connection.execute(f"DROP TABLE bronze.{partition}".encode())
+    connection.execute(
+        f"ALTER TABLE bronze.{partition.table} DETACH PARTITION bronze.{partition.name}".encode()
+    )
+    connection.execute(f"DROP TABLE bronze.{partition.name}".encode())
+
+
+def _count_hops(connection: Connection, instant: datetime) -> int:
+    row = connection.execute("SELECT count(*) FROM ops_hops WHERE at < %s", (instant,)).fetchone()
+    return int(str(row[0])) if row else 0

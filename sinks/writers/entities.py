@@ -190,9 +190,14 @@ def _write_late_events(connection: Connection, entities: Sequence[Entity]) -> No
     copy_rows(connection, mapping.LATE_EVENTS, _rows(entities))
     connection.execute(
         f"""
-        INSERT INTO silver_late_events ({columns})
-        SELECT {columns} FROM stage_silver_late_events ORDER BY event_id
-        ON CONFLICT (event_id) DO NOTHING
+        WITH listed AS (
+            INSERT INTO silver_late_events ({columns})
+            SELECT {columns} FROM stage_silver_late_events ORDER BY event_id
+            ON CONFLICT (event_id) DO NOTHING
+            RETURNING outcome, (occurred_at AT TIME ZONE 'UTC')::date AS day
+        )
+        INSERT INTO ops_changes (kind, key, day)
+        SELECT DISTINCT 'late_event', outcome, day FROM listed
         """.encode()  # noqa: S608  (names of our own)
     )
 
