@@ -79,7 +79,10 @@ class Settings(BaseSettings):
     state_memory_mb: int = Field(
         128, ge=16, description="what the state of a `process` worker may hold in memory, in MiB"
     )
-    session_gap_seconds: int = Field(1800, ge=1, description="a longer step between events cuts a session")
+    session_gap_seconds: int = Field(1800, ge=900, description="a longer step between events cuts a session")
+    session_retention_days: int = Field(
+        400, ge=0, description="events further behind the newest are no longer put into sessions; 0: all are"
+    )
     own_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="the shop's own hosts, by commas: they and hosts below them are never referrers"
     )

@@ -20,6 +20,7 @@ def stages_of(settings: Settings, *, accept_flood: bool = False) -> Sequence[Sta
                 rates_file=settings.rates_file,
                 base_currency=settings.base_currency,
                 gap=timedelta(seconds=settings.session_gap_seconds),
+                retention=timedelta(days=settings.session_retention_days) or None,
                 email_secret=settings.email_hash_secret.get_secret_value().encode(),
                 own_hosts=settings.own_hosts,
                 accept_flood=accept_flood,

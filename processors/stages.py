@@ -24,6 +24,7 @@ class ProcessingConfig:
     rates_file: Path
     base_currency: str
     gap: timedelta
+    retention: timedelta | None
     email_secret: bytes = field(repr=False)
     own_hosts: Sequence[str] = ()
     accept_flood: bool = False
@@ -41,7 +42,7 @@ def make_stages(config: ProcessingConfig) -> list[Stage]:
     )
     return [
         *(CleanStage(s, enrichment, config.gap, accept_flood=config.accept_flood) for s in STREAMS),
-        SessionsStage(config.gap),
+        SessionsStage(config.gap, config.retention),
         CustomersStage(config.email_secret),
         ProductsStage(),
         IdentitiesStage(),

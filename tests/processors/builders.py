@@ -44,10 +44,15 @@ class State(dict[bytes, bytes]):
             else:
                 self[key] = value
 
+    def keys_below(self, bound: bytes, limit: int) -> list[bytes]:
+        return sorted(key for key in self if key < bound)[:limit]
+
 
 def run(stage: Stage, state: State, events: Iterable[VisitorEvent], start: int = 0) -> Result:
     """Run a stage on one batch, as the engine does."""
     batch = batch_of(stage.topic, [encode_fact(event) for event in events], start)
     result = stage.process(batch, state, Revision(1, batch.next - 1), NOON)
-    state.take(result.changes)
+    for step in result.steps():
+        state.take(step.changes)
+        state.take(dict.fromkeys(step.expired))
     return result

@@ -39,7 +39,7 @@ class Silver:
 
 
 def sessions_of(*batches: Iterable[VisitorEvent]) -> Rows:
-    stage, state, silver = SessionsStage(GAP), State(), Silver()
+    stage, state, silver = SessionsStage(GAP, None), State(), Silver()
     for batch in batches:
         silver.take(run(stage, state, batch).outputs)
     return silver.rows()
@@ -107,7 +107,7 @@ def test_one_batch_can_join_three_sessions() -> None:
 
 
 def test_extending_backward_over_midnight_moves_the_session_to_the_day_before() -> None:
-    stage, state, silver = SessionsStage(GAP), State(), Silver()
+    stage, state, silver = SessionsStage(GAP, None), State(), Silver()
     silver.take(run(stage, state, [visitor_event(1, MIDNIGHT + minutes(5))]).outputs)
     silver.take(run(stage, state, [visitor_event(2, MIDNIGHT - minutes(5))]).outputs)
     assert silver.days[b"v|2026-03-02"] == []
@@ -116,7 +116,7 @@ def test_extending_backward_over_midnight_moves_the_session_to_the_day_before() 
 
 def test_a_session_over_several_days_is_found_from_each_of_them() -> None:
     long = [visitor_event(i, NOON + minutes(25 * i)) for i in range(60 * 60 // 25)]
-    stage, state, silver = SessionsStage(GAP), State(), Silver()
+    stage, state, silver = SessionsStage(GAP, None), State(), Silver()
     for i in range(0, len(long), 7):
         silver.take(run(stage, state, long[i : i + 7]).outputs)
     late = visitor_event(999, NOON + minutes(25 * 100 + 3))
@@ -126,7 +126,7 @@ def test_a_session_over_several_days_is_found_from_each_of_them() -> None:
 
 
 def test_a_replay_sends_the_emptied_day_again() -> None:
-    stage, state = SessionsStage(GAP), State()
+    stage, state = SessionsStage(GAP, None), State()
     run(stage, state, [visitor_event(1, MIDNIGHT + minutes(5))])
     moving = [visitor_event(2, MIDNIGHT - minutes(5))]
     first = run(stage, state, moving).outputs
@@ -147,7 +147,7 @@ def test_a_refund_lowers_the_revenue_of_its_session() -> None:
 
 
 def test_late_events_are_listed_with_what_they_did() -> None:
-    stage, state = SessionsStage(GAP), State()
+    stage, state = SessionsStage(GAP, None), State()
     late: dict[str, Any] = {"is_late": True, "lateness_seconds": 3600.0}
     run(stage, state, [visitor_event(1, NOON), visitor_event(2, NOON + minutes(50))])
 
@@ -202,7 +202,7 @@ def test_a_crash_that_loses_what_was_sent_heals_by_the_replay(
     events: list[VisitorEvent], data: st.DataObject
 ) -> None:
     """Any batch may be lost on its way out, after its changelog was written; it comes again."""
-    stage, state, silver = SessionsStage(GAP), State(), Silver()
+    stage, state, silver = SessionsStage(GAP, None), State(), Silver()
     size = data.draw(st.integers(1, 20))
     for start in range(0, len(events), size):
         batch = events[start : start + size]
