@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import unicodedata
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -69,19 +70,20 @@ def to_customer(customer_id: str, state: CustomerState, revision: Revision, secr
         customer_id: whose.
         state: with at least one event in it.
         revision: of the state.
-        secret: key of the e-mail hash (HMAC-SHA-256 of the address in lower case, in hex).
+        secret: key of the e-mail hash.
     """
     first_seen_at = datetime.fromisoformat(state.first_seen_at or "")
     values: dict[str, Any] = {field: written.value for field, written in state.fields.items()}
     email = values.get("email")
+    address = normalised_email(email) if email else ""
     channel, campaign = state.acquisition.value if state.acquisition else (None, None)
     country = values.get("country")
     return Customer(
         customer_id=customer_id,
         revision=revision,
         email=email,
-        email_hash=hmac.new(secret, email.lower().encode(), hashlib.sha256).hexdigest() if email else None,
-        email_domain=email.rpartition("@")[2].lower() if email else None,
+        email_hash=email_hash(address, secret) if address else None,
+        email_domain=address.rpartition("@")[2] or None,
         name=values.get("name"),
         country=country.upper() if country else None,
         birth_year=values.get("birth_year"),
@@ -95,6 +97,22 @@ def to_customer(customer_id: str, state: CustomerState, revision: Revision, secr
         last_seen_at=datetime.fromisoformat(state.last_seen_at or ""),
         is_deleted=state.deleted is not None and (state.signup is None or state.signup <= state.deleted),
     )
+
+
+def normalised_email(email: str) -> str:
+    """Give an address as it is compared: without surrounding space, in Unicode's form C, in lower case.
+
+    Nothing is taken away that some provider ignores (dots, `+tag`): to others they are other addresses.
+    """
+    return unicodedata.normalize("NFC", email.strip()).lower()
+
+
+def email_hash(address: str, secret: bytes) -> str:
+    """Give the keyed hash of a normalised address: HMAC-SHA-256 (RFC 2104), 64 hexadecimal digits.
+
+    With a key, since addresses are few enough to be guessed: a bare hash would be as good as the address.
+    """
+    return hmac.new(secret, address.encode(), hashlib.sha256).hexdigest()
 
 
 class CustomersStage:

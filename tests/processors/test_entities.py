@@ -1,15 +1,18 @@
 """Customers, products and identities: merges, so any order, repetition and batches give the same."""
 
+import hmac
 import json
-from datetime import timedelta
+import unicodedata
+from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import permutations
 from typing import Any
 
 from builders import NOON, State, batch_of, event_id, minutes, run, visitor_event
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.customers import CustomersStage
+from processors.customers import CustomersStage, email_hash, normalised_email
 from processors.identities import IdentitiesStage
 from processors.products import ProductsStage
 from streams.facts import CatalogueEvent, VisitorEvent, encode_fact
@@ -132,6 +135,97 @@ def test_any_order_repetition_and_batches_give_the_same_customer(
     assert customers(*batches) == customers(events)
 
 
+def expected_customer(events: list[VisitorEvent]) -> dict[str, Any]:
+    """The same, as one would compute it with all events at hand: sort, and read off."""
+    ordered = sorted(events, key=lambda event: (event.occurred_at, event.event_id))
+    deletions = [i for i, event in enumerate(ordered) if event.event_type == "account_deleted"]
+    signups = [i for i, event in enumerate(ordered) if event.event_type == "signup"]
+    deleted = deletions[-1] if deletions else -1
+    fields: dict[str, Any] = {}
+    for i, event in enumerate(ordered):
+        for name, value in (event.profile or {}).items():
+            fields[name] = None if name in {"email", "name"} and i <= deleted else value
+    acquired = next((event for event in ordered if event.has_context), None)
+    return {
+        "name": fields.get("name"),
+        "email": fields.get("email"),
+        "country": (fields.get("country") or "").upper() or None,
+        "marketing_opt_in": fields.get("marketing_opt_in"),
+        "created_at": (ordered[signups[0]] if signups else ordered[0]).occurred_at,
+        "first_seen_at": ordered[0].occurred_at,
+        "last_seen_at": ordered[-1].occurred_at,
+        "is_deleted": bool(deletions) and not any(i > deleted for i in signups),
+        "acquisition_event_id": acquired.event_id if acquired else None,
+        "acquisition_channel": acquired.channel if acquired else None,
+    }
+
+
+@given(events=account_events)
+def test_a_customer_is_what_sorting_all_its_events_gives(events: list[VisitorEvent]) -> None:
+    found = customers(events)["c-1"]
+    for name, value in expected_customer(events).items():
+        if isinstance(value, datetime):
+            assert datetime.fromisoformat(found[name]) == value
+        else:
+            assert found.get(name, False if name == "is_deleted" else None) == value
+
+
+def test_a_signup_after_the_deletion_revives_without_what_was_before() -> None:
+    events = [
+        customer_event(1, "signup", 0, profile={"email": "a@b.c", "name": "Ada", "country": "DE"}),
+        customer_event(2, "account_deleted", 60),
+        customer_event(3, "signup", 90, profile={"email": "new@b.c"}),
+    ]
+    for order in permutations(events):
+        found = customer(*order)
+        assert found.get("is_deleted", False) is False
+        assert found["email"] == "new@b.c"
+        assert "name" not in found
+        assert found["created_at"] == "2026-03-01T12:00:00Z"
+
+
+def test_a_deletion_at_the_instant_of_a_signup_is_decided_by_event_id() -> None:
+    signup = customer_event(1, "signup", 0, profile={"email": "a@b.c"})
+    assert customer(signup, customer_event(2, "account_deleted", 0))["is_deleted"] is True
+    later = customer_event(3, "signup", 0, profile={"email": "a@b.c"})
+    assert "is_deleted" not in customer(later, customer_event(2, "account_deleted", 0))
+
+
+def test_the_hash_of_an_address_is_a_keyed_one_of_its_normal_form() -> None:
+    address = "ada.l+news@bücher.example"
+    composed = unicodedata.normalize("NFC", " Ada.L+news@Bu\u0308cher.example ").lower().strip()
+    assert normalised_email(" Ada.L+news@Bu\u0308cher.example\t") == composed == address
+    known = hmac.new(b"key", address.encode(), "sha256").hexdigest()
+    assert email_hash(address, b"key") == known
+    assert email_hash(address, b"another") != known
+    assert normalised_email("adal@bücher.example") != address
+
+
+def test_one_address_written_in_two_ways_is_one_hash_and_domain() -> None:
+    found = [
+        customer(customer_event(1, "signup", profile={"email": email}))
+        for email in ("Ada@Example.ORG", " ada@example.org")
+    ]
+    assert found[0]["email_hash"] == found[1]["email_hash"]
+    assert {one["email_domain"] for one in found} == {"example.org"}
+    assert found[0]["email"] == "Ada@Example.ORG"
+
+
+def test_the_state_of_a_customer_stays_small_however_many_events_it_has() -> None:
+    stage, state = CustomersStage(SECRET), State()
+    profile = {"email": "ada@example.org", "name": "Ada", "country": "DE", "birth_year": 1990}
+    run(stage, state, [customer_event(0, "signup", profile=profile | {"marketing_opt_in": True})])
+    sizes = []
+    for batch in range(3):
+        events = [
+            customer_event(n, "profile_updated", n, profile=profile, has_context=True, channel="email")
+            for n in range(1 + batch * 300, 301 + batch * 300)
+        ]
+        run(stage, state, events)
+        sizes.append(sum(map(len, state.values())))
+    assert sizes[0] == sizes[1] == sizes[2] < 800
+
+
 def listing(number: int, event_type: str, offset: float, **fields: Any) -> CatalogueEvent:
     at = NOON + timedelta(minutes=offset)
     common = {"occurred_at": at, "arrived_at": at, "content_hash": number, "product_id": "p-1"}
@@ -176,6 +270,70 @@ def test_the_latest_listing_holds_in_any_order(order: list[int]) -> None:
         False,
         "2026-03-01T12:00:00Z",
     )
+
+
+catalogue = st.lists(
+    st.tuples(st.booleans(), st.integers(0, 20), st.integers(1, 9)), min_size=1, max_size=12
+).map(
+    lambda drawn: [
+        listed(number, offset, str(price)) if is_listing else listing(number, "product_delisted", offset)
+        for number, (is_listing, offset, price) in enumerate(drawn, start=1)
+    ]
+)
+
+
+@given(events=catalogue, data=st.data())
+def test_any_order_and_repetition_gives_the_product_that_sorting_gives(
+    events: list[CatalogueEvent], data: st.DataObject
+) -> None:
+    repeated = events + data.draw(st.lists(st.sampled_from(events), max_size=5))
+    found = product(data.draw(st.permutations(repeated)))
+    ordered = sorted(events, key=lambda event: (event.occurred_at, event.event_id))
+    listings = [event for event in ordered if event.event_type == "product_listed"]
+    assert found.get("price") == (str(listings[-1].price) if listings else None)
+    assert found.get("is_listed", False) is (ordered[-1].event_type == "product_listed")
+    assert ("listed_at" in found) is bool(listings)
+    if listings:
+        assert datetime.fromisoformat(found["listed_at"]) == listings[0].occurred_at
+
+
+def test_the_state_of_a_product_stays_small_however_many_events_it_has() -> None:
+    stage, state = ProductsStage(), State()
+    events = [encode_fact(listed(n, n, "12.50")) for n in range(300)]
+    for values in (events[:100], events[100:]):
+        state.take(stage.process(batch_of(stage.topic, values), state, Revision(1, 1), NOON).changes)
+        assert sum(map(len, state.values())) < 400
+
+
+@given(
+    seen=st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(["c", "d", None]), st.integers(0, 3))),
+    data=st.data(),
+)
+def test_links_are_the_same_in_any_order_repetition_and_batches(
+    seen: list[tuple[str, str | None, int]], data: st.DataObject
+) -> None:
+    events = [
+        visitor_event(
+            n,
+            NOON + minutes(at),
+            anonymous_id=anonymous,
+            customer_id=customer,
+            visitor_id=customer or anonymous,
+        )
+        for n, (anonymous, customer, at) in enumerate(seen)
+    ]
+    order = data.draw(st.permutations(events + events[:3]))
+    size = data.draw(st.integers(1, 4))
+    links = set()
+    for i in range(0, len(order), size):
+        outputs = run(IdentitiesStage(), State(), order[i : i + size]).outputs
+        values = [output.value or b"" for output in outputs]
+        assert len(set(values)) == len(values)
+        links |= {
+            (link["anonymous_id"], link["customer_id"], datetime.fromisoformat(link["seen_at"]))
+            for link in map(json.loads, values)
+        }
+    assert links == {(a, c, NOON + minutes(at)) for a, c, at in seen if c is not None}
 
 
 def test_each_link_of_a_visitor_to_a_customer_is_sent_once_a_batch() -> None:
