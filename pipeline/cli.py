@@ -21,6 +21,7 @@ COMMANDS = {
     "sink": "pipeline.commands.sink:sink",
     "status": "pipeline.commands.status:status",
     "topics": "pipeline.commands.topics:topics",
+    "trace": "pipeline.commands.trace:trace",
     "up": "pipeline.commands.up:up",
     "verify": "pipeline.commands.verify:verify",
 }
@@ -40,6 +41,7 @@ SUMMARIES = {
     "sink": "Run a worker: every topic to its tables in Postgres.",
     "status": "Show every hop: what waits, rates, ages, dead letters, gold.",
     "topics": "Declare the Kafka topics.",
+    "trace": "Tell where an event is, and why.",
     "up": "Run the whole pipeline on this machine, until Ctrl-C.",
     "verify": "Check that nothing was lost, doubled or invented.",
 }

@@ -1,0 +1,175 @@
+"""A trace told: what became of an event, when it was where, and why. Pure."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from pipeline.dead_letters.letters import Letter
+from pipeline.dead_letters.show import instant, summary
+from pipeline.trace.findings import Arrival, Fact, Trace
+from streams.dead_letters import Reason
+
+HOPS = {"ingest": "on Kafka, its raw topic", "clean": "cleaned, on a clean topic"}
+"""Samples that no row tells of by itself."""
+
+
+class Step(NamedTuple):
+    """Something that happened to the event."""
+
+    at: datetime
+    what: str
+
+
+def role_of(trace: Trace, arrival: Arrival) -> str:
+    """Give the one thing a record in bronze is: a fact's row, a duplicate, a dead letter, or on its way."""
+    letter = trace.letter_of(arrival.identity)
+    own = next((fact for fact in trace.facts if fact.identity == arrival.identity), None)
+    of_id = next((fact for fact in trace.facts if fact.event_id == arrival.event_id), None)
+    if letter is not None and letter.status == "replayed":
+        if own is not None:
+            return "a replayed dead letter that became the fact"
+        duplicate = any(fact.event_id == letter.event_id for fact in trace.facts)
+        return (
+            "a replayed dead letter, a duplicate of the fact"
+            if duplicate
+            else "a dead letter on its way again"
+        )
+    if letter is not None:
+        return f"a dead letter, {letter.status}: {letter.reason}"
+    if own is not None:
+        return "the row that the fact came from"
+    return "a duplicate of the fact" if of_id is not None else "on its way: not in silver yet"
+
+
+def verdict(trace: Trace) -> str:
+    """Say in a line where the event is."""
+    if trace.facts:
+        tables = ", ".join(fact.table for fact in trace.facts)
+        conflicts = sum(letter.reason == Reason.CONFLICTING_EVENT_ID for letter in trace.letters)
+        repeats = sum(role_of(trace, arrival) == "a duplicate of the fact" for arrival in trace.arrivals)
+        more = [f"{repeats} duplicate{'s' * (repeats > 1)} of it arrived"] if repeats else []
+        more += [f"{conflicts} other content{'s' * (conflicts > 1)} came under its id"] if conflicts else []
+        return f"a fact, in {tables}" + "".join(f"; {part}" for part in more)
+    if trace.letters:
+        letter = trace.letters[-1]
+        if letter.status == "replayed":
+            return "a dead letter that was sent again and is on its way: see `pipeline status`"
+        return f"a dead letter, {letter.status}: {letter.reason} ({letter.first_error})"
+    return "on its way: in bronze, and not in silver yet (see `pipeline status`)"
+
+
+def as_text(trace: Trace) -> str:
+    """Give the trace as people read it."""
+    first = trace.facts[0] if trace.facts else (trace.arrivals + trace.letters)[0]
+    occurred = f", occurred {instant(first.occurred_at)}" if first.occurred_at else ""
+    lines = [f"{first.event_type or '(unreadable)'} {first.event_id or trace.asked}{occurred}"]
+    lines += [f"  is {verdict(trace)}", "", "what happened"]
+    steps = sorted(_steps(trace))
+    lines += [f"  {instant(step.at)}  {_after(steps[0].at, step.at):>10}  {step.what}" for step in steps]
+    if trace.arrivals:
+        lines += ["", "records of it in bronze"]
+        lines += [f"  {arrival.identity}\n    {role_of(trace, arrival)}" for arrival in trace.arrivals]
+    lines += ["", *_consequences(trace)] if trace.facts else []
+    lines += [f"see it with: pipeline dead-letters show {letter.identity}" for letter in trace.letters]
+    return "\n".join(lines)
+
+
+def as_values(trace: Trace) -> dict[str, Any]:
+    """Give the trace as JSON has it; instants in ISO 8601, amounts as text."""
+    return {
+        "asked": trace.asked,
+        "verdict": verdict(trace),
+        "arrivals": [
+            {**asdict(arrival), "identity": str(arrival.identity), "is": role_of(trace, arrival)}
+            for arrival in trace.arrivals
+        ],
+        "dead_letters": [summary(letter) for letter in trace.letters],
+        "facts": [{**asdict(fact), "identity": str(fact.identity)} for fact in trace.facts],
+        "session": asdict(trace.session) if trace.session else None,
+        "late": [asdict(late) for late in trace.late],
+        "links": [asdict(link) for link in trace.links],
+        "gold": asdict(trace.gold),
+        "hops": [asdict(hop) for hop in trace.hops],
+    }
+
+
+def _steps(trace: Trace) -> Iterator[Step]:
+    for arrival in trace.arrivals:
+        yield Step(
+            arrival.arrived_at, f"arrived on Kinesis: {arrival.identity.stream} {arrival.identity.shard}"
+        )
+        yield Step(arrival.loaded_at, f"in {arrival.table}")
+    known = {arrival.identity for arrival in trace.arrivals}
+    for letter in trace.letters:
+        if letter.identity not in known:
+            yield Step(letter.arrived_at, f"arrived: {letter.identity}, which bronze does not have")
+        yield from _letter_steps(letter)
+    for fact in trace.facts:
+        yield Step(fact.loaded_at, f"in {fact.table}")
+    for late in trace.late:
+        yield Step(
+            late.loaded_at,
+            f"in the late ledger: {late.lateness_seconds:.0f} s behind its source, {late.outcome}",
+        )
+    for hop in trace.hops:
+        if hop.hop in HOPS:
+            # A sample is written when the fact is; when it was there follows from its age.
+            arrived = next((f.arrived_at for f in trace.facts if f.arrived_at <= hop.at), hop.at)
+            yield Step(min(arrived + timedelta(seconds=hop.age_seconds), hop.at), HOPS[hop.hop])
+
+
+def _letter_steps(letter: Letter) -> Iterator[Step]:
+    again = f", for the {letter.attempt + 1}. time" if letter.attempt else ""
+    yield Step(
+        letter.failed_at, f"refused by {letter.processor}{again}: {letter.reason} ({letter.first_error})"
+    )
+    if letter.status in ("replayed", "discarded"):
+        corrected = (
+            ", corrected" if letter.replayed_payload is not None and letter.status == "replayed" else ""
+        )
+        yield Step(letter.updated_at, f"noted as {letter.status}{corrected}")
+
+
+def _consequences(trace: Trace) -> Iterator[str]:
+    fact = trace.facts[0]
+    if trace.session is not None:
+        session = trace.session
+        yield (
+            f"session   {session.session_id}: {session.events} event{'s' * (session.events != 1)} from "
+            f"{instant(session.started_at)} to {instant(session.ended_at)}, "
+            f"channel {session.channel or 'unknown'}{', a bot' * session.is_bot}; "
+            f"last changed {instant(session.updated_at)}"
+        )
+    elif fact.visitor_id is None or fact.event_type in ("product_listed", "product_delisted"):
+        yield "session   none: it is nobody's visit"
+    else:
+        yield f"session   none of {fact.visitor_id} covers it yet, or it is beyond the sessions' retention"
+    yield f"late      {'yes' if fact.is_late else 'no'}"
+    for link in trace.links:
+        yield f"identity  {link.anonymous_id} is {link.customer_id}, seen {instant(link.seen_at)}"
+    yield f"gold      {_gold(trace, fact)}"
+    yield ""
+
+
+def _gold(trace: Trace, fact: Fact) -> str:
+    gold = trace.gold
+    if gold.built_at is None:
+        return "not built: run `pipeline gold`"
+    since = f"the last run began {instant(gold.built_at)}"
+    order_id = next((fact.order_id for fact in trace.facts if fact.order_id), None)
+    if order_id is None:
+        return since + (", before the event was stored" if gold.built_at < fact.loaded_at else "")
+    if gold.order is None:
+        return f"does not have order {order_id} yet; {since}"
+    order = gold.order
+    told = f"order {order.order_id}, number {order.order_number} of its customer, revenue {order.revenue:f}"
+    told += f"; {since}"
+    if order.event_id != fact.event_id and fact.event_type == "purchase":
+        told += f". It is counted by its earliest purchase, {order.event_id}: this one is a repeat"
+    return told
+
+
+def _after(start: datetime, at: datetime) -> str:
+    seconds = (at - start).total_seconds()
+    return f"+{seconds:.3f} s" if seconds < 3600 else f"+{seconds / 3600:.1f} h"  # noqa: PLR2004  (an hour)
