@@ -1,5 +1,6 @@
 """The judge of demo and fault tests must name whatever is not as the ledger says, in every table."""
 
+import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -9,8 +10,10 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from click.testing import CliRunner
 from psycopg import sql
 
+from pipeline.commands.verify import verify
 from pipeline.comparison import FACTS, KEYS, LATE_EVENTS, LETTERS, compare_tables
 from pipeline.differences import Difference, TableComparison
 from pipeline.errors import UserError
@@ -468,6 +471,47 @@ def test_what_cannot_be_judged_is_said_in_one_line(url: str, platform: LocalPlat
     (tmp_path / "empty.jsonl").write_text("")
     with pytest.raises(UserError, match="pipeline migrate"):
         reconcile(platform.postgres_url, tmp_path / "empty.jsonl", CONFIG)
+
+
+@pytest.fixture
+def environment(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings under which the database is what the oracle expects."""
+    rates = tmp_path / "rates.csv"
+    rows = [f"{day},{currency},{rate}" for day, currency, rate in CONFIG.rates]
+    rates.write_text("\n".join(["rate_date,currency,rate", *rows]))
+    monkeypatch.setenv("PIPELINE_POSTGRES_URL", url)
+    monkeypatch.setenv("PIPELINE_RATES_FILE", str(rates))
+    monkeypatch.setenv("PIPELINE_EMAIL_HASH_SECRET", CONFIG.email_secret.decode())
+
+
+@pytest.mark.real
+@pytest.mark.usefixtures("environment")
+def test_verify_compares_a_ledger_too(ledger: Path) -> None:
+    done = CliRunner().invoke(verify, ["--ledger", str(ledger), "--complete", "--json"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.output)
+    assert found["conserved"]
+    assert found["ledger"]["agrees"]
+    assert [table["table"] for table in found["ledger"]["tables"]] == [*COLUMNS, LATE_EVENTS]
+    shown = CliRunner().invoke(verify, ["--ledger", str(ledger)])
+    assert shown.exit_code == 0, shown.output
+    assert "silver_identities" in shown.output
+
+
+@pytest.mark.real
+@pytest.mark.usefixtures("environment")
+def test_verify_fails_on_what_the_ledger_does_not_name_only_if_it_is_complete(tmp_path: Path) -> None:
+    nothing = tmp_path / "nothing.jsonl"
+    nothing.touch()
+    assert CliRunner().invoke(verify, ["--ledger", str(nothing)]).exit_code == 0
+    done = CliRunner().invoke(verify, ["--ledger", str(nothing), "--complete"])
+    assert done.exit_code == 1
+    assert "is one too many" in done.output
+
+
+def test_only_a_ledger_can_be_complete() -> None:
+    done = CliRunner().invoke(verify, ["--complete"])
+    assert (done.exit_code, "--ledger" in done.output) == (2, True)
 
 
 def test_the_settings_say_what_decides_the_tables_beside_the_events(tmp_path: Path) -> None:
