@@ -268,7 +268,15 @@ def union_of(stream: Stream) -> Any:
     return union
 
 
-DECODERS: dict[Stream, msgspec.json.Decoder[Any]] = {s: msgspec.json.Decoder(union_of(s)) for s in STREAMS}
+class _Nothing(Event, kw_only=True, tag="nothing"):
+    """No record is one. With it a stream of one type is a union too, in which `event_type` is required."""
+
+    none: Annotated[int, Meta(ge=1, le=0)]
+
+
+DECODERS: dict[Stream, msgspec.json.Decoder[Any]] = {
+    s: msgspec.json.Decoder(union_of(s) | _Nothing) for s in STREAMS
+}
 """One event of a stream from its bytes; raises `msgspec.DecodeError` or its subclass `ValidationError`."""
 
 

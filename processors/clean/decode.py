@@ -43,6 +43,8 @@ def decode_event(stream: Stream, value: bytes) -> Event | Explained:
     if early:
         return Explained(None, [early])
     try:
+        if not value.isascii():
+            value.decode()  # the decoder looks only at texts that it keeps
         event: Event = DECODERS[stream].decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return _explained(stream, value)

@@ -85,6 +85,14 @@ def test_an_event_of_a_visitor_says_who(event_type: str) -> None:
         accepted({**nobody, "anonymous_id": "a-1"})
 
 
+@pytest.mark.parametrize("event_type", STREAM_OF_TYPE)
+def test_an_event_says_its_type_even_if_its_stream_has_only_one(event_type: str) -> None:
+    found = refused(example(event_type, event_type=...), STREAM_OF_TYPE[event_type])
+    assert named(found) == (MISSING, ["$.event_type"])
+    nothing = refused(example(event_type, event_type="nothing", none=1), STREAM_OF_TYPE[event_type])
+    assert named(nothing) == (Reason.UNKNOWN_EVENT_TYPE, ["$.event_type"])
+
+
 @pytest.mark.parametrize("event_type", sorted(NO_VISITOR))
 def test_the_catalogue_and_logs_need_nobody(event_type: str) -> None:
     accepted(example(event_type))

@@ -25,6 +25,8 @@ def with_extra(raw: str) -> bytes:
         (RIGHT.replace(b"c-1", b"caf\xe9"), Reason.NOT_UTF8, f"byte {RIGHT.index(b'c-1') + 3} is not UTF-8"),
         (RIGHT.replace(b"c-1", b"\xed\xa0\x80"), Reason.NOT_UTF8, "is not UTF-8"),  # a surrogate, encoded
         (RIGHT.replace(b"c-1", b"\xc0\x80"), Reason.NOT_UTF8, "is not UTF-8"),  # NUL, overlong
+        (RIGHT[:-1] + b',"unknown":"caf\xe9"}', Reason.NOT_UTF8, "is not UTF-8"),
+        (RIGHT[:-1] + b',"caf\xe9":1}', Reason.NOT_UTF8, "is not UTF-8"),
         (RIGHT.decode().encode("utf-16"), Reason.NOT_UTF8, "this is UTF-16, send UTF-8"),
         (RIGHT.decode().encode("utf-16-le"), Reason.NOT_JSON, "byte 1 is NUL: send UTF-8, not UTF-16"),
         (RIGHT.decode().encode("utf-32-be"), Reason.NOT_JSON, "byte 0 is NUL"),
