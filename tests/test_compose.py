@@ -117,6 +117,12 @@ def test_kafka_takes_messages_as_large_as_ours() -> None:
     assert int(environment["KAFKA_REPLICA_FETCH_MAX_BYTES"]) == MAX_MESSAGE_BYTES
 
 
+def test_grafana_logs_in_as_the_role_that_reads_nothing_personal() -> None:
+    given, migrate = SERVICES["grafana"]["environment"], OURS["migrate"]["environment"]
+    assert given["DATASOURCE_USER"] == Settings.model_fields["reader_role"].default
+    assert given["DATASOURCE_PASSWORD"] == migrate["PIPELINE_READER_PASSWORD"]
+
+
 def test_grafana_is_given_every_variable_of_its_data_source() -> None:
     wanted = re.findall(r"\$(\w+)", (ROOT / "grafana/provisioning/datasources/postgres.yml").read_text())
     assert wanted
