@@ -33,7 +33,7 @@ def reference(events: Iterable[VisitorEvent], gap: timedelta = GAP, kept_ids: in
     for visitor, theirs in groupby(in_order, key=lambda e: e.visitor_id):
         session: list[VisitorEvent] = []
         for event in theirs:
-            if session and event.occurred_at > session[-1].occurred_at + gap:
+            if session and event.occurred_at - session[-1].occurred_at > gap:
                 rows |= _row(visitor, session, kept_ids)
                 session = []
             session.append(event)
@@ -76,6 +76,7 @@ def _row(visitor: str, session: list[VisitorEvent], kept_ids: int) -> Rows:
 
 def _session_id(visitor: str, first: VisitorEvent) -> str:
     at = first.occurred_at
-    us = round((at - datetime(1970, 1, 1, tzinfo=at.tzinfo)) / timedelta(microseconds=1))
+    since = at - datetime(1970, 1, 1, tzinfo=at.tzinfo)
+    us = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
     told = visitor.encode() + b"\0" + str(us).encode() + b"\0" + uuid.UUID(first.event_id).bytes
     return str(uuid.UUID(hashlib.blake2b(told, digest_size=16).hexdigest()))

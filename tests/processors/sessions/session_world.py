@@ -49,10 +49,10 @@ class Silver:
         ((_, header),) = output.headers
         revision = Revision.from_header(header)
         assert output.key is not None
-        assert output.value is not None
         applied, _ = self.days.get(output.key, (Revision(0, 0), []))
         if revision >= applied:
-            self.days[output.key] = revision, json.loads(output.value)["sessions"]
+            sessions = json.loads(output.value)["sessions"] if output.value else []
+            self.days[output.key] = revision, sessions
 
     def sessions(self, key: str) -> list[dict[str, Any]]:
         return self.days[key.encode()][1]

@@ -1,128 +1,87 @@
-"""Sessions: the rule, its edges, and that order, repetition and batches do not matter."""
+"""Sessions, rule by rule: each edge of cutting, extending and joining, by example."""
 
-import json
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from builders import NOON, State, minutes, run, visitor_event
-from hypothesis import given
-from hypothesis import strategies as st
+from session_reference import GAP, reference
+from session_world import MIDNIGHT, silver_of
 
+from processors.sessions.keys import day_key
 from processors.sessions.stage import SessionsStage
-from streams.engine.batch import Output
 from streams.facts import VisitorEvent
-from streams.topics import SILVER_LATE_EVENTS, SILVER_SESSIONS
 
-GAP = timedelta(minutes=30)
-MIDNIGHT = datetime(2026, 3, 2, tzinfo=UTC)
-
-Rows = dict[str, dict[str, Any]]
+MS = timedelta(milliseconds=1)
+US = timedelta(microseconds=1)
 
 
-class Silver:
-    """What a sink makes of `silver.sessions`: each record replaces the rows of its visitor and day."""
-
-    def __init__(self) -> None:
-        self.days: dict[bytes, list[dict[str, Any]]] = {}
-
-    def take(self, outputs: Iterable[Output]) -> None:
-        for output in outputs:
-            if output.topic == SILVER_SESSIONS:
-                assert output.key is not None
-                assert output.value is not None
-                self.days[output.key] = json.loads(output.value)["sessions"]
-
-    def rows(self) -> Rows:
-        return {row["session_id"]: row for sessions in self.days.values() for row in sessions}
-
-
-def sessions_of(*batches: Iterable[VisitorEvent]) -> Rows:
-    stage, state, silver = SessionsStage(GAP, None), State(), Silver()
-    for batch in batches:
-        silver.take(run(stage, state, batch).outputs)
-    return silver.rows()
-
-
-def lengths(rows: Rows) -> list[int]:
+def lengths(*batches: Iterable[VisitorEvent]) -> list[int]:
+    """How many events each session has; whatever they are, they are what the reference says."""
+    batches = tuple(list(batch) for batch in batches)
+    rows = silver_of(batches).rows()
+    assert rows == reference(event for batch in batches for event in batch)
     return sorted(row["events"] for row in rows.values())
 
 
-def sort_and_cut(events: Iterable[VisitorEvent]) -> list[tuple[str, str, str, int, str]]:
-    """The rule, written as it is said: an independent reference."""
-    distinct = {e.event_id: e for e in events}
-    groups: list[list[VisitorEvent]] = []
-    for event in sorted(distinct.values(), key=lambda e: (e.visitor_id, e.occurred_at, e.event_id)):
-        last = groups[-1][-1] if groups else None
-        if last and last.visitor_id == event.visitor_id and event.occurred_at - last.occurred_at <= GAP:
-            groups[-1].append(event)
-        else:
-            groups.append([event])
-    return sorted(
-        (
-            g[0].occurred_at.isoformat(),
-            g[-1].occurred_at.isoformat(),
-            g[0].page_url or "",
-            len(g),
-            str(sum((e.amount_base or 0) for e in g)),
-        )
-        for g in groups
-    )
-
-
-def as_reference(rows: Rows) -> list[tuple[str, str, str, int, str]]:
-    return sorted(
-        (
-            datetime.fromisoformat(row["started_at"]).isoformat(),
-            datetime.fromisoformat(row["ended_at"]).isoformat(),
-            row.get("landing_page") or "",
-            row["events"],
-            row.get("revenue_base", "0"),
-        )
-        for row in rows.values()
-    )
-
-
 def test_a_step_of_exactly_the_gap_still_belongs() -> None:
-    rows = sessions_of([visitor_event(1, NOON), visitor_event(2, NOON + GAP)])
-    assert lengths(rows) == [2]
+    assert lengths([visitor_event(1, NOON), visitor_event(2, NOON + GAP)]) == [2]
+    assert lengths([visitor_event(2, NOON + GAP)], [visitor_event(1, NOON)]) == [2]
 
 
-def test_a_step_one_millisecond_over_the_gap_cuts() -> None:
-    over = NOON + GAP + timedelta(milliseconds=1)
-    assert lengths(sessions_of([visitor_event(1, NOON), visitor_event(2, over)])) == [1, 1]
+@pytest.mark.parametrize("over", [MS, US])
+def test_a_step_barely_over_the_gap_cuts(over: timedelta) -> None:
+    assert lengths([visitor_event(1, NOON), visitor_event(2, NOON + GAP + over)]) == [1, 1]
+    assert lengths([visitor_event(2, NOON + GAP + over)], [visitor_event(1, NOON)]) == [1, 1]
 
 
-def test_an_event_between_two_sessions_joins_them_into_one() -> None:
-    early, late = visitor_event(1, NOON), visitor_event(2, NOON + minutes(50))
-    assert lengths(sessions_of([early], [late])) == [1, 1]
-    assert lengths(sessions_of([early], [late], [visitor_event(3, NOON + minutes(25))])) == [3]
+def test_an_event_exactly_the_gap_from_two_sessions_joins_them() -> None:
+    apart = [visitor_event(1, NOON), visitor_event(2, NOON + 2 * GAP)]
+    assert lengths(apart) == [1, 1]
+    assert lengths(apart, [visitor_event(3, NOON + GAP)]) == [3]
+    assert lengths(apart, [visitor_event(3, NOON + GAP + MS)]) == [1, 2]
 
 
-def test_one_batch_can_join_three_sessions() -> None:
+def test_one_event_joins_two_and_one_batch_three_sessions() -> None:
     apart = [visitor_event(i, NOON + minutes(50 * i)) for i in range(3)]
     between = [visitor_event(10 + i, NOON + minutes(50 * i + 25)) for i in range(2)]
-    assert lengths(sessions_of(*[[e] for e in apart], between)) == [5]
+    assert lengths(apart, between[:1]) == [1, 3]
+    assert lengths(*[[event] for event in apart], between) == [5]
 
 
 def test_extending_backward_over_midnight_moves_the_session_to_the_day_before() -> None:
-    stage, state, silver = SessionsStage(GAP, None), State(), Silver()
-    silver.take(run(stage, state, [visitor_event(1, MIDNIGHT + minutes(5))]).outputs)
-    silver.take(run(stage, state, [visitor_event(2, MIDNIGHT - minutes(5))]).outputs)
-    assert silver.days[b"v|2026-03-02"] == []
-    assert [row["events"] for row in silver.days[b"v|2026-03-01"]] == [2]
+    silver = silver_of([[visitor_event(1, MIDNIGHT + minutes(5))], [visitor_event(2, MIDNIGHT - minutes(5))]])
+    assert silver.sessions("v|2026-03-02") == []
+    assert [row["events"] for row in silver.sessions("v|2026-03-01")] == [2]
+
+
+def test_sessions_of_two_days_are_joined_on_the_first() -> None:
+    early, late = visitor_event(1, MIDNIGHT - minutes(20)), visitor_event(2, MIDNIGHT + minutes(20))
+    silver = silver_of([[early], [late], [visitor_event(3, MIDNIGHT)]])
+    assert [row["events"] for row in silver.sessions("v|2026-03-01")] == [3]
+    assert silver.sessions("v|2026-03-02") == []
+
+
+def test_what_joins_only_by_a_session_that_moved_in_the_same_batch_is_found() -> None:
+    """The event at 0:40 touches the session only on its second day, which it has just moved away from."""
+    first = [visitor_event(1, MIDNIGHT), visitor_event(2, MIDNIGHT + minutes(10))]
+    second = [visitor_event(3, MIDNIGHT + minutes(40)), visitor_event(4, MIDNIGHT - minutes(10)), first[1]]
+    assert lengths(first, second) == [4]
 
 
 def test_a_session_over_several_days_is_found_from_each_of_them() -> None:
     long = [visitor_event(i, NOON + minutes(25 * i)) for i in range(60 * 60 // 25)]
-    stage, state, silver = SessionsStage(GAP, None), State(), Silver()
-    for i in range(0, len(long), 7):
-        silver.take(run(stage, state, long[i : i + 7]).outputs)
-    late = visitor_event(999, NOON + minutes(25 * 100 + 3))
-    silver.take(run(stage, state, [late]).outputs)
-    assert lengths(silver.rows()) == [len(long) + 1]
-    assert all(row["is_runaway"] for row in silver.rows().values())
+    for minute in (3, 25 * 57 + 3, 25 * 100 + 3, 25 * 143 + 3):
+        late = [visitor_event(999, NOON + minutes(minute))]
+        assert lengths(*[long[i : i + 7] for i in range(0, len(long), 7)], late) == [len(long) + 1]
+
+
+def test_a_session_that_grew_backward_over_days_is_found_from_its_last_day() -> None:
+    long = [visitor_event(i, NOON + minutes(25 * i)) for i in range(60 * 60 // 25)]
+    backward = [[event] for event in reversed(long)]
+    assert lengths(*backward, [visitor_event(999, long[-1].occurred_at + GAP)]) == [len(long) + 1]
 
 
 def test_a_replay_sends_the_emptied_day_again() -> None:
@@ -135,78 +94,139 @@ def test_a_replay_sends_the_emptied_day_again() -> None:
 
 def test_equal_instants_are_ordered_by_event_id() -> None:
     second, first = visitor_event(2, NOON, page_url="/b"), visitor_event(1, NOON, page_url="/a")
-    (row,) = sessions_of([second], [first]).values()
-    assert (row["landing_page"], row["exit_page"]) == ("/a", "/b")
+    for batches in ([[second], [first]], [[first, second]], [[first], [second]]):
+        (row,) = silver_of(batches).rows().values()
+        assert (row["landing_page"], row["exit_page"]) == ("/a", "/b")
+
+
+def test_a_session_is_named_after_its_visitor_and_first_event() -> None:
+    later = [visitor_event(2, NOON + minutes(1)), visitor_event(3, NOON + minutes(2))]
+    (first,), (other,), (grown,) = (silver_of([events]).rows() for events in (later[:1], later[1:], later))
+    assert first == grown != other
+    (of_another,) = silver_of([[visitor_event(2, NOON + minutes(1), visitor_id="w")]]).rows()
+    assert of_another != first
 
 
 def test_a_refund_lowers_the_revenue_of_its_session() -> None:
     bought = visitor_event(1, NOON, event_type="purchase", amount_base=Decimal("10.50"))
-    refunded = visitor_event(2, NOON + minutes(1), event_type="refund", amount_base=Decimal("4.25"))
-    (row,) = sessions_of([bought, refunded]).values()
-    assert (row["revenue_base"], row["purchases"]) == ("6.25", 1)
+    refunded = visitor_event(2, NOON + minutes(1), event_type="refund", amount_base=Decimal("14.25"))
+    (row,) = silver_of([[bought], [refunded]]).rows().values()
+    assert (row["revenue_base"], row["purchases"], row["events"]) == (Decimal("-3.75"), 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("length", "runaway"), [(timedelta(hours=24), False), (timedelta(hours=24, microseconds=1), True)]
+)
+def test_a_session_of_over_24_hours_is_a_runaway_and_not_cut(length: timedelta, runaway: bool) -> None:
+    events = [visitor_event(i, NOON + i * GAP) for i in range(48)] + [visitor_event(48, NOON + length - MS)]
+    (row,) = silver_of([events, [visitor_event(49, NOON + length)]]).rows().values()
+    assert (row["is_runaway"], row["events_approximate"]) == (runaway, False)
+
+
+def test_an_inhuman_rate_is_a_bot() -> None:
+    def is_bot(count: int, apart: timedelta) -> bool:
+        (row,) = silver_of([[visitor_event(i, NOON + i * apart) for i in range(count)]]).rows().values()
+        return bool(row["is_bot"])
+
+    assert is_bot(50, timedelta(seconds=0.5))
+    assert not is_bot(49, timedelta(seconds=0.5))
+    assert not is_bot(50, timedelta(seconds=0.52))
+
+
+def test_an_event_ahead_of_its_arrival_is_cut_by_its_own_time() -> None:
+    """A device's clock may be hours ahead; the rule knows nothing of arrival."""
+    skewed = visitor_event(2, NOON + timedelta(hours=3))
+    skewed.arrived_at = NOON + minutes(1)
+    silver = silver_of([[visitor_event(1, NOON), skewed], [visitor_event(3, NOON + minutes(2))]])
+    assert sorted(row["events"] for row in silver.rows().values()) == [1, 2]
+    assert not silver.late
+
+
+def test_several_customers_on_one_device_have_sessions_of_their_own() -> None:
+    device: dict[str, Any] = {"anonymous_id": "d"}
+    events = [
+        visitor_event(1, NOON, visitor_id="d", **device),
+        visitor_event(2, NOON + minutes(1), visitor_id="ann", customer_id="ann", **device),
+        visitor_event(3, NOON + minutes(2), visitor_id="bob", customer_id="bob", **device),
+        visitor_event(4, NOON + minutes(3), visitor_id="ann", customer_id="ann", **device),
+    ]
+    found = {(row["customer_id"], row["events"]) for row in silver_of([events]).rows().values()}
+    assert found == {(None, 1), ("ann", 2), ("bob", 1)}
+
+
+def test_a_customer_on_several_devices_has_one_session_and_each_device_the_one_before_its_login() -> None:
+    events = [
+        visitor_event(1, NOON, visitor_id="phone", anonymous_id="phone"),
+        visitor_event(2, NOON + minutes(1), visitor_id="desk", anonymous_id="desk"),
+        visitor_event(3, NOON + minutes(2), visitor_id="ann", customer_id="ann", anonymous_id="phone"),
+        visitor_event(4, NOON + minutes(3), visitor_id="ann", customer_id="ann", anonymous_id="desk"),
+    ]
+    found = {(row["customer_id"], row["events"]) for row in silver_of([events]).rows().values()}
+    assert found == {(None, 1), ("ann", 2)}
+    assert len(silver_of([events]).rows()) == 3
+
+
+@pytest.mark.parametrize(
+    "midnight",
+    [
+        datetime(2028, 2, 29, tzinfo=UTC),
+        datetime(2028, 3, 1, tzinfo=UTC),
+        datetime(2027, 3, 1, tzinfo=UTC),
+        datetime(2027, 1, 1, tzinfo=UTC),
+        datetime(1970, 1, 1, tzinfo=UTC),
+        datetime(1969, 12, 31, tzinfo=UTC),
+        datetime(1900, 1, 1, tzinfo=UTC),
+    ],
+    ids=lambda day: f"{day:%Y-%m-%d}",
+)
+def test_leap_days_turns_of_years_and_days_before_1970_are_days_like_others(midnight: datetime) -> None:
+    before, after = visitor_event(1, midnight - minutes(15)), visitor_event(2, midnight + minutes(15))
+    far = visitor_event(3, midnight + minutes(50))
+    for batches in ([[before, after], [far]], [[far], [after], [before]], [[after], [far, before]]):
+        silver = silver_of(batches)
+        assert silver.rows() == reference([before, after, far])
+        assert len(silver.sessions(f"v|{midnight - timedelta(days=1):%Y-%m-%d}")) == 1
+
+
+@pytest.mark.parametrize("at", [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)])
+def test_the_ends_of_time_are_instants_like_others(at: datetime) -> None:
+    assert lengths([visitor_event(1, at)], [visitor_event(2, at)]) == [2]
+
+
+def test_keys_sort_by_day_before_visitor() -> None:
+    days = [-719_162, -1, 0, 1, 255, 256, 20_000, 2_932_896]
+    assert [day_key(visitor, day) for day in days for visitor in "ab"] == sorted(
+        day_key(visitor, day) for visitor in "ba" for day in days
+    )
 
 
 def test_late_events_are_listed_with_what_they_did() -> None:
-    stage, state = SessionsStage(GAP, None), State()
     late: dict[str, Any] = {"is_late": True, "lateness_seconds": 3600.0}
-    run(stage, state, [visitor_event(1, NOON), visitor_event(2, NOON + minutes(50))])
-
-    def outcome(event: VisitorEvent) -> str:
-        outputs = run(stage, state, [event]).outputs
-        (said,) = [o.value for o in outputs if o.topic == SILVER_LATE_EVENTS]
-        assert said is not None
-        return str(json.loads(said)["outcome"])
-
-    assert outcome(visitor_event(3, NOON - minutes(10), **late)) == "merged"
-    assert outcome(visitor_event(4, NOON + minutes(25), **late)) == "joined_sessions"
-    assert outcome(visitor_event(5, NOON - minutes(300), **late)) == "started_session"
-
-
-def event_sets() -> st.SearchStrategy[list[VisitorEvent]]:
-    """Events of two visitors around a midnight, dense enough to join and sparse enough to cut."""
-
-    def build(drawn: list[tuple[int, str, str]]) -> list[VisitorEvent]:
-        return [
-            visitor_event(
-                number,
-                MIDNIGHT + minutes(offset),
-                visitor_id=visitor,
-                event_type=kind,
-                page_url=f"/{number}",
-                amount_base=Decimal(number) if kind == "purchase" else None,
-            )
-            for number, (offset, visitor, kind) in enumerate(drawn, start=1)
+    silver = silver_of(
+        [
+            [visitor_event(1, NOON), visitor_event(2, NOON + minutes(50))],
+            [visitor_event(3, NOON - minutes(10), **late)],
+            [visitor_event(4, NOON + minutes(25), **late)],
+            [visitor_event(5, NOON - minutes(300), **late)],
         ]
-
-    one = st.tuples(
-        st.integers(-3000, 3000).map(lambda n: n // 5 * 5),
-        st.sampled_from("ab"),
-        st.sampled_from(["page_viewed", "purchase"]),
     )
-    return st.lists(one, min_size=1, max_size=60).map(build)
+    assert list(silver.late.values()) == ["merged", "joined_sessions", "started_session"]
 
 
-@given(events=event_sets(), data=st.data())
-def test_any_order_repetition_and_batches_give_what_sort_and_cut_gives(
-    events: list[VisitorEvent], data: st.DataObject
-) -> None:
-    repeated = events + data.draw(st.lists(st.sampled_from(events), max_size=20))
-    shuffled = data.draw(st.permutations(repeated))
-    size = data.draw(st.integers(1, len(shuffled)))
-    rows = sessions_of(*(shuffled[i : i + size] for i in range(0, len(shuffled), size)))
-    assert as_reference(rows) == sort_and_cut(events)
+def test_a_late_copy_of_an_event_that_was_in_time_is_not_listed() -> None:
+    again = visitor_event(1, NOON, is_late=True, lateness_seconds=9999.0)
+    assert not silver_of([[visitor_event(1, NOON)], [again]]).late
+    assert not silver_of([[visitor_event(1, NOON), again]]).late
 
 
-@given(events=event_sets(), data=st.data())
-def test_a_crash_that_loses_what_was_sent_heals_by_the_replay(
-    events: list[VisitorEvent], data: st.DataObject
-) -> None:
-    """Any batch may be lost on its way out, after its changelog was written; it comes again."""
-    stage, state, silver = SessionsStage(GAP, None), State(), Silver()
-    size = data.draw(st.integers(1, 20))
-    for start in range(0, len(events), size):
-        batch = events[start : start + size]
-        if data.draw(st.booleans()):
-            run(stage, state, batch)  # its changelog was written, its outputs were lost
-        silver.take(run(stage, state, batch).outputs)
-    assert as_reference(silver.rows()) == sort_and_cut(events)
+def test_of_one_id_with_two_contents_in_a_session_the_first_in_partition_order_counts() -> None:
+    first = visitor_event(1, NOON + minutes(10), page_url="/first")
+    second = visitor_event(1, NOON, page_url="/second")
+    for batches in ([[first, second]], [[first], [second]]):
+        (row,) = silver_of(batches).rows().values()
+        assert (row["events"], row["landing_page"]) == (1, "/first")
+
+
+def test_a_stage_names_the_settings_its_state_depends_on() -> None:
+    assert SessionsStage(GAP, None).state_settings == {"gap_seconds": "1800"}
+    assert SessionsStage(GAP, timedelta(days=1)).state_settings == {"gap_seconds": "1800"}
