@@ -1,5 +1,6 @@
 """Kafka topics: names, what is kept in them, and their declaration on a broker."""
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -98,21 +99,31 @@ def partition_counts(admin: AdminClient, timeout_seconds: float = 10.0) -> dict[
 
 
 def topic_ids(admin: AdminClient, topics: Iterable[str], timeout_seconds: float = 10.0) -> dict[str, str]:
-    """Give the id of each topic that exists: a topic that was deleted and made again has another one.
+    """Give the id of each topic: one that was deleted and made again has another.
 
     Raises:
         KafkaUnreachableError: no broker answers.
+        TopicsError: a topic does not exist; one that was just made is waited for.
     """
-    found = {}
-    futures = admin.describe_topics(TopicCollection(list(topics)), request_timeout=timeout_seconds)
-    for name, future in futures.items():
-        try:
-            found[name] = str(future.result().topic_id)
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                raise KafkaUnreachableError(
-                    f"Kafka does not describe {name}: {error.args[0].str()}"
-                ) from error
+    found: dict[str, str] = {}
+    missing = set(topics)
+    deadline = time.monotonic() + timeout_seconds
+    while missing:
+        futures = admin.describe_topics(TopicCollection(sorted(missing)), request_timeout=timeout_seconds)
+        for name, future in futures.items():
+            try:
+                found[name] = str(future.result().topic_id)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    reason = error.args[0].str()
+                    raise KafkaUnreachableError(f"Kafka does not describe {name}: {reason}") from error
+        missing -= found.keys()
+        if missing and time.monotonic() > deadline:
+            raise TopicsError(
+                f"topics missing: {', '.join(sorted(missing))}; declare them with `pipeline topics`"
+            )
+        if missing:
+            time.sleep(0.1)
     return found
 
 
@@ -174,6 +185,28 @@ def declare_topics(
                 raise TopicsError(f"topic {name} cannot be created: {error.args[0].str()}") from error
     _set_configuration(admin, existing)
     return sorted(futures)
+
+
+def delete_topics(admin: AdminClient, topics: Iterable[str], timeout_seconds: float = 30.0) -> None:
+    """Delete those topics that exist, with all that is in them, and wait until they are gone.
+
+    Raises:
+        TopicsError: the broker refuses, or they are still there after the time.
+    """
+    names = set(topics) & partition_counts(admin).keys()
+    futures = admin.delete_topics(sorted(names), operation_timeout=timeout_seconds) if names else {}
+    for name, future in futures.items():
+        try:
+            future.result()
+        except KafkaException as error:
+            raise TopicsError(f"topic {name} cannot be deleted: {error.args[0].str()}") from error
+    deadline = time.monotonic() + timeout_seconds
+    while names & partition_counts(admin).keys():
+        if time.monotonic() > deadline:
+            raise TopicsError(
+                f"topics are still there after {timeout_seconds:.0f} s: {', '.join(sorted(names))}"
+            )
+        time.sleep(0.2)
 
 
 def _set_configuration(admin: AdminClient, topics: list[Topic]) -> None:

@@ -1,0 +1,1 @@
+"""Silver made again from bronze, beside the live tables, and put in their place."""
