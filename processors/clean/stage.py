@@ -78,7 +78,8 @@ class CleanStage:
         for record in batch.records:
             identity = identity_of(self._stream, batch.partition, record)
             outcome = self._clean(record, identity, watermarks)
-            outcomes.append(outcome)
+            if identity.attempt == 0:  # a replay is known to have been broken, and asked for
+                outcomes.append(outcome)
             if isinstance(outcome, Refusal):
                 letter = _dead_letter(outcome, record, identity, self.name, now)
                 refused.append(Output(DEAD_LETTERS, dead_letter_key(letter), encode_dead_letter(letter)))

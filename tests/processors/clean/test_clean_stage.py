@@ -158,6 +158,15 @@ def test_a_flood_that_is_accepted_goes_on() -> None:
     assert len(run(make_stage(accept_flood=True), [b"{"] * 300).outputs) == 300
 
 
+def test_records_that_are_replayed_are_no_flood_when_they_fail_again() -> None:
+    again = to_headers(identity()._replace(attempt=1))
+    stage = make_stage()
+    assert len(run(stage, [b"{"] * 300, headers=again).outputs) == 300
+    assert len(run(stage, [b"{"] * 150, start=300).outputs) == 150
+    with pytest.raises(OperatorError):
+        run(stage, [b"{"] * 50, start=450)
+
+
 def test_a_worker_that_is_started_again_begins_counting_anew() -> None:
     assert len(run(make_stage(), [b"{"] * 150).outputs) == 150
     assert len(run(make_stage(), [b"{"] * 150, start=150).outputs) == 150
