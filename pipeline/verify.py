@@ -1,12 +1,14 @@
 """Conservation over the whole path, gold included."""
 
+import shlex
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 from psycopg.rows import class_row
 
 from pipeline.errors import UserError
+from pipeline.visitors import visitor_of
 from sinks.conservation import Agreement, StreamDay, agreements, stream_days
 
 # Of what the last run of gold had copied. A repeated order id counts once in gold.
@@ -67,13 +69,43 @@ _GOLD_AGREEMENTS = """
 """
 
 
+MOST_VISITORS: Final = 20
+"""As many are named; beyond that a whole rebuild is less work than saying them."""
+
+# Sessions and profiles merge an event while the database decides whether it becomes a fact.
+_REFUSED_AFTER: Final = """
+    SELECT coalesce(payload, ''::bytea) FROM silver.dead_letters
+    WHERE stage = 'sink' AND status IN ('pending', 'exhausted')
+        AND reason IN ('conflicting_event_id', 'refused_by_sink')
+"""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Records that the database refused, which sessions and profiles may have counted before."""
+
+    records: int
+    visitors: tuple[str, ...]
+
+    @property
+    def remedy(self) -> str:
+        """The command that takes them out again."""
+        if len(self.visitors) > MOST_VISITORS:
+            return "pipeline rebuild"
+        return shlex.join(["pipeline", "rebuild", *(f"--visitor={visitor}" for visitor in self.visitors)])
+
+
 @dataclass(frozen=True)
 class Report:
-    """What was found. `gold_is_built` is false when no run of gold has succeeded: it is not compared then."""
+    """What was found. `gold_is_built` is false when no run of gold has succeeded: it is not compared then.
+
+    `refused` is looked for only when figures differ.
+    """
 
     days: list[StreamDay]
     agreements: list[Agreement]
     gold_is_built: bool
+    refused: Refused | None = None
 
     @property
     def is_conserved(self) -> bool:
@@ -93,11 +125,20 @@ def check_conservation(url: str) -> Report:
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             built = _gold_is_built(connection)
             pairs = agreements(connection) + (_gold_agreements(connection) if built else [])
-            return Report(stream_days(connection), pairs, built)
+            refused = None if all(pair.holds for pair in pairs) else _refused(connection)
+            return Report(stream_days(connection), pairs, built, refused)
     except psycopg.errors.UndefinedTable as error:
         raise UserError("the database has no tables yet: run `pipeline migrate` or `pipeline up`") from error
     except psycopg.Error as error:
         raise UserError(f"Postgres does not answer: {' '.join(str(error).split())}") from error
+
+
+def _refused(connection: psycopg.Connection[Any]) -> Refused | None:
+    payloads = [payload for (payload,) in connection.execute(_REFUSED_AFTER).fetchall()]
+    if not payloads:
+        return None
+    visitors = {visitor for payload in payloads if (visitor := visitor_of(payload)) is not None}
+    return Refused(len(payloads), tuple(sorted(visitors)))
 
 
 def _gold_is_built(connection: psycopg.Connection[Any]) -> bool:

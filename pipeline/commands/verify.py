@@ -83,6 +83,7 @@ def as_values(report: Report) -> dict[str, object]:
         "gold_is_built": report.gold_is_built,
         "days": [{**day._asdict(), "conserved": day.is_conserved} for day in report.days],
         "agreements": [{**pair._asdict(), "holds": pair.holds} for pair in report.agreements],
+        "remedy": report.refused.remedy if report.refused else None,
     }
 
 
@@ -102,6 +103,15 @@ def show(report: Report, console: Console) -> None:
             pair.what, pair.one, f"{pair.of_one}", pair.other, f"{pair.of_other}", _mark(pair.holds)
         )
     console.print(days, pairs)
+    if report.refused:
+        console.print(
+            f"{report.refused.records} records were refused after sessions and profiles had counted them "
+            f"(`pipeline dead-letters list --stage sink` shows them). This takes them out:\n"
+            f"  {report.refused.remedy}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
     if not report.gold_is_built:
         console.print("gold is not built yet, so it is not compared: run `pipeline gold`", highlight=False)
 

@@ -22,6 +22,7 @@ from pipeline.gold import LOCK_KEY as GOLD_LOCK
 from pipeline.rebuild.compute import ENTITIES, Computed
 from pipeline.settings import Settings
 from pipeline.stages import changelogs, stages_of
+from pipeline.visitors import visitor_of
 from pipeline.workers import engine_config
 from processors.sessions.keys import CLOCK_KEY, day_key
 from sinks import rebuild as tables
@@ -162,24 +163,8 @@ def rebuild_visitors(
         return Rebuilt(records, settled)
 
 
-class _Ids(msgspec.Struct):
-    customer_id: object = None
-    anonymous_id: object = None
-
-
-_decode_ids = msgspec.json.Decoder(_Ids).decode
 _decode_session_day = msgspec.json.Decoder(SessionDay).decode
 _decode_customer = msgspec.json.Decoder(Customer).decode
-
-
-def visitor_of(value: bytes) -> str | None:
-    """Give the visitor of a record as it came; None if it has none or cannot be read."""
-    try:
-        ids = _decode_ids(value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    visitor = ids.customer_id or ids.anonymous_id
-    return visitor if isinstance(visitor, str) else None
 
 
 class _Revisions:

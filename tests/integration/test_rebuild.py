@@ -268,7 +268,9 @@ def test_one_event_id_with_two_visitors_is_a_dead_letter_and_a_rebuild_takes_it_
     report = check_conservation(pipeline.platform.postgres_url)
     assert [pair.other for pair in report.agreements if not pair.holds] == ["sessions"]
     assert all(day.is_conserved for day in report.days)
-    pipeline.run("rebuild", "--visitor", second)
+    assert report.refused is not None
+    assert second in report.refused.visitors
+    pipeline.run(*report.refused.remedy.split()[1:])
     assert pipeline.query(sessions) == [(first,)]
     assert pipeline.query(letters) == [("pending",)]
     assert check_conservation(pipeline.platform.postgres_url).is_conserved
