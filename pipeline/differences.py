@@ -68,13 +68,13 @@ class Sides(NamedTuple):
 def judge(
     connection: Connection, both: Sides, left_out: int, more: sql.Composable | None = None
 ) -> TableComparison:
-    """Join both sides by key; rows that agree are counted only, all others kept, one a column.
+    """Join both sides by key; rows that agree are counted only.
 
     Args:
         connection: in its transaction.
         both: what to compare.
         left_out: how many stored rows are not.
-        more: another query that gives differences, as kind, key, column, expected, found.
+        more: another query that gives differences: kind, key, and [column, expected, found] of each column.
     """
     joined = sql.SQL(" AND ").join(
         sql.SQL("stored.{0} = ours.{0}").format(sql.Identifier(name)) for name in both.key
@@ -115,11 +115,8 @@ def judge(
     counts: dict[str, int] = dict(
         connection.execute("SELECT kind, count(*) FROM differences GROUP BY kind").fetchall()
     )
-    found, missing, extra = (
-        count_rows(connection, both.stored),
-        counts.get("missing", 0),
-        counts.get("extra", 0),
-    )
+    found = count_rows(connection, both.stored)
+    missing, extra = counts.get("missing", 0), counts.get("extra", 0)
     comparison = TableComparison(
         table=both.table,
         expected=found - extra + missing,

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parent.parent
 PURE = sorted(
     [
         *(ROOT / "processors").rglob("*.py"),
+        *(ROOT / "producer" / "oracle").rglob("*.py"),
         *(ROOT / "streams" / name for name in ("events.py", "facts.py", "silver.py", "dead_letters.py")),
         ROOT / "streams" / "transport.py",
         ROOT / "streams" / "engine" / "batch.py",
