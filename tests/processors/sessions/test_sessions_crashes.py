@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from builders import NOON, minutes, visitor_event
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from session_reference import reference
 from session_world import MIDNIGHT, World, cut, events_of_visitors
@@ -140,6 +140,7 @@ def test_a_crash_anywhere_and_a_replay_from_anywhere_give_the_same_sessions(
     assert set(world.silver.late) == {event.event_id for event in events if event.is_late}
 
 
+@settings(max_examples=settings().max_examples // 3)
 @given(events=events_of_visitors(max_size=20, hours=2), data=st.data())
 def test_a_stale_worker_never_brings_a_replaced_session_back(
     events: Events, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
