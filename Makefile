@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-long setup lint types unit format clean
+.PHONY: demo test test-long fuzz schemas setup lint types unit format clean
 
 demo: $(VENV)/.ready
 	$(BIN)/pipeline demo
@@ -38,6 +38,15 @@ unit: $(VENV)/.ready
 # The property tests with many more examples: takes long.
 test-long: $(VENV)/.ready
 	$(BIN)/pytest --hypothesis-profile=long --timeout=0 -m 'not real and not daemon'
+
+# Hostile records through cleaning, N of them: takes about a minute for each 100,000.
+N ?= 1000000
+fuzz: $(VENV)/.ready
+	$(BIN)/python tests/fuzz/run.py --inputs $(N)
+
+# JSON Schema of the events, for producers.
+schemas: $(VENV)/.ready
+	$(BIN)/python -m streams.json_schema schemas
 
 format: $(VENV)/.ready
 	$(BIN)/ruff check --fix .

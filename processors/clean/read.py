@@ -56,4 +56,4 @@ def in_one_spelling(event: Event) -> Event:
 
 
 def _four_decimals(amount: Decimal) -> Decimal:
-    return amount.quantize(_SCALE).copy_abs()  # a refused amount is negative, -0.0 is not
+    return amount.quantize(_SCALE)

@@ -128,7 +128,7 @@ def _amount_problems(path: str, amount: Decimal, wanted: str, limit: Decimal) ->
     # In this order: a huge exponent is never written out, and only what is small is rounded.
     if not amount.is_finite():
         yield problem(Reason.INVALID_VALUE, path, "not a finite number")
-    elif amount < 0 or (amount == 0 and wanted == "> 0"):
+    elif amount.is_signed() or (amount == 0 and wanted == "> 0"):
         yield problem(Reason.INVALID_VALUE, path, f"must be {wanted}")
     elif amount >= limit:
         yield problem(Reason.INVALID_VALUE, path, f"must be below {MONEY_LIMIT:f} in the base currency too")
