@@ -9,7 +9,7 @@ from psycopg.rows import class_row
 
 from pipeline.errors import UserError
 from pipeline.visitors import visitor_of
-from sinks.conservation import Agreement, StreamDay, agreements, stream_days
+from sinks.conservation import Agreement, StreamDay, agreements, events_left_alone, stream_days
 
 # Of what the last run of gold had copied. A repeated order id counts once in gold.
 _GOLD_AGREEMENTS = """
@@ -99,13 +99,15 @@ class Refused:
 class Report:
     """What was found. `gold_is_built` is false when no run of gold has succeeded: it is not compared then.
 
-    `refused` is looked for only when figures differ.
+    `refused` is looked for only when figures differ. `left_alone` are events that came when they were older
+    than the retention of sessions.
     """
 
     days: list[StreamDay]
     agreements: list[Agreement]
     gold_is_built: bool
     refused: Refused | None = None
+    left_alone: int = 0
 
     @property
     def is_conserved(self) -> bool:
@@ -126,7 +128,7 @@ def check_conservation(url: str) -> Report:
             built = _gold_is_built(connection)
             pairs = agreements(connection) + (_gold_agreements(connection) if built else [])
             refused = None if all(pair.holds for pair in pairs) else _refused(connection)
-            return Report(stream_days(connection), pairs, built, refused)
+            return Report(stream_days(connection), pairs, built, refused, events_left_alone(connection))
     except psycopg.errors.UndefinedTable as error:
         raise UserError("the database has no tables yet: run `pipeline migrate` or `pipeline up`") from error
     except psycopg.Error as error:

@@ -184,8 +184,29 @@ _AGREEMENTS: Final = """
         FROM visitor_facts
     ),
 
-    unsessioned AS (
-        SELECT count(*) AS events FROM silver.silver_late_events WHERE outcome = 'beyond_retention'
+    -- Older than the retention of sessions, and not in one since before, when they came for the first time.
+    left_alone AS (
+        SELECT
+            count(*) AS events,
+            count(*) FILTER (WHERE fact.kind = 'purchase') AS purchases,
+            coalesce(sum(fact.amount) FILTER (WHERE fact.kind = 'purchase'), 0)
+            - coalesce(sum(fact.amount) FILTER (WHERE fact.kind = 'refund'), 0) AS revenue
+        FROM silver.silver_late_events AS late
+        CROSS JOIN LATERAL (
+            SELECT visitor_id, NULL AS kind, NULL::numeric AS amount FROM silver.silver_customer_events
+            WHERE event_id = late.event_id
+            UNION ALL
+            SELECT visitor_id, NULL, NULL FROM silver.silver_product_events WHERE event_id = late.event_id
+            UNION ALL
+            SELECT visitor_id, transaction_type, amount_base FROM silver.silver_transactions
+            WHERE event_id = late.event_id
+        ) AS fact
+        WHERE late.outcome = 'beyond_retention'
+            AND NOT EXISTS (
+                SELECT FROM silver.silver_sessions AS session
+                WHERE session.visitor_id = fact.visitor_id
+                    AND late.occurred_at BETWEEN session.started_at AND session.ended_at
+            )
     ),
 
     sessions AS (
@@ -207,12 +228,12 @@ _AGREEMENTS: Final = """
         pairs.of_one,
         pairs.other,
         pairs.of_other
-    FROM facts, unsessioned, sessions, customers, LATERAL (
+    FROM facts, left_alone, sessions, customers, LATERAL (
         VALUES
-        ('events', facts.events - unsessioned.events, 'sessions', sessions.events),
-        ('purchases', facts.purchases, 'sessions', sessions.purchases),
+        ('events', facts.events - left_alone.events, 'sessions', sessions.events),
+        ('purchases', facts.purchases - left_alone.purchases, 'sessions', sessions.purchases),
         ('purchases', facts.purchases, 'customers', customers.purchases),
-        ('revenue', facts.revenue, 'sessions', sessions.revenue),
+        ('revenue', facts.revenue - left_alone.revenue, 'sessions', sessions.revenue),
         ('revenue', facts.revenue, 'customers', customers.revenue)
     ) AS pairs (what, of_one, other, of_other)
     """
@@ -247,9 +268,19 @@ def stream_days(connection: psycopg.Connection[Any]) -> list[StreamDay]:
 def agreements(connection: psycopg.Connection[Any]) -> list[Agreement]:
     """Compare events, purchases and revenue (base currency) between facts, sessions and customers.
 
+    Sessions are compared without the events that are too old for their state (`events_left_alone`).
+
     Also the facts of all tables with their distinct ids: an id is to be in one table.
     """
     with connection.cursor(row_factory=class_row(Agreement)) as cursor:
         pairs = cursor.execute(_AGREEMENTS).fetchall()
     row = connection.execute(_IDS.encode()).fetchone()
     return pairs + ([Agreement(*row)] if row else [])
+
+
+def events_left_alone(connection: psycopg.Connection[Any]) -> int:
+    """Count the events that came when they were older than the retention of sessions."""
+    row = connection.execute(
+        "SELECT count(*) FROM silver.silver_late_events WHERE outcome = 'beyond_retention'"
+    ).fetchone()
+    return int(row[0]) if row else 0

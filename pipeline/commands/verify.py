@@ -83,6 +83,7 @@ def as_values(report: Report) -> dict[str, object]:
         "gold_is_built": report.gold_is_built,
         "days": [{**day._asdict(), "conserved": day.is_conserved} for day in report.days],
         "agreements": [{**pair._asdict(), "holds": pair.holds} for pair in report.agreements],
+        "left_alone": report.left_alone,
         "remedy": report.refused.remedy if report.refused else None,
     }
 
@@ -110,6 +111,13 @@ def show(report: Report, console: Console) -> None:
             f"  {report.refused.remedy}",
             highlight=False,
             markup=False,
+            soft_wrap=True,
+        )
+    if report.left_alone:
+        console.print(
+            f"{report.left_alone} events came when they were older than PIPELINE_SESSION_RETENTION_DAYS: they "
+            f"are facts, but in no session until `pipeline rebuild`",
+            highlight=False,
             soft_wrap=True,
         )
     if not report.gold_is_built:

@@ -132,6 +132,27 @@ def test_events_orders_and_money_agree_between_facts_sessions_and_customers(whol
     assert Agreement("revenue", "facts", Decimal(6), "customers", Decimal(6)) in pairs
 
 
+@pytest.mark.parametrize("in_a_session", [False, True])
+def test_what_was_too_old_for_sessions_is_expected_in_none_unless_it_had_come_before(
+    whole: Database, in_a_session: bool
+) -> None:
+    """A repeat of an old event is noted as too old, too; the session of the first one has it."""
+    write(whole, SILVER_CUSTOMERS, customer_state("c1", (1, 1)))
+    for table in ("silver_transactions", "silver_product_events"):
+        change(
+            whole,
+            f"""
+            INSERT INTO silver.silver_late_events (event_id, occurred_at, lateness_seconds, outcome)
+            SELECT event_id, occurred_at, 99999999, 'beyond_retention' FROM silver.{table}
+            """,
+        )
+    if in_a_session:
+        write(whole, SILVER_SESSIONS, examples.session_day("c1", (1, 1), NOON, events=2))
+        change(whole, "UPDATE silver.silver_sessions SET purchases = 1, revenue_base = 6")
+    pairs = whole.transact(agreements)
+    assert all(pair.holds for pair in pairs), pairs
+
+
 @pytest.mark.parametrize(
     "damage",
     [
