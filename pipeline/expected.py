@@ -151,13 +151,19 @@ def _drop_repeats(connection: Connection, table: str, key: Sequence[str]) -> Non
     connection.execute(
         sql.SQL(
             """
-            DELETE FROM {table} AS row USING (
-                SELECT {names}, min(ctid) AS kept FROM {table} GROUP BY {names} HAVING count(*) > 1
-            ) AS repeated
-            WHERE {same} AND row.ctid <> repeated.kept
+            CREATE TEMPORARY TABLE repeated ON COMMIT DROP AS
+            SELECT {names}, min(ctid) AS kept FROM {table} GROUP BY {names} HAVING count(*) > 1
             """
-        ).format(table=expected(table), names=names, same=same)
+        ).format(table=expected(table), names=names)
     )
+    # Few, and the planner is to know that.
+    connection.execute("ANALYZE repeated")
+    connection.execute(
+        sql.SQL("DELETE FROM {} AS row USING repeated WHERE {} AND row.ctid <> repeated.kept").format(
+            expected(table), same
+        )
+    )
+    connection.execute("DROP TABLE repeated")
 
 
 def _steps(connection: Connection, schema: str) -> Iterator[Step]:

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from oracle_worlds import World
 
+from pipeline.comparison import LETTERS
 from pipeline.reconcile import Reconciliation, oracle_config, reconcile
 from pipeline.settings import Settings
 from pipeline.stages import stages_of
@@ -158,3 +160,15 @@ def test_what_is_older_than_sessions_reach_is_listed_and_in_none(settings: Setti
         ).fetchone()
     assert listed is not None
     assert listed[0] > COUNT // 10
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_events_on_every_edge_at_once_leave_what_the_oracle_says(
+    settings: Settings, store: Database, seed: int
+) -> None:
+    rng = random.Random(seed)
+    records = list(World(rng, END).records(2_000))
+    run_pipeline(settings, store, arrivals(records), rng)
+    found = judge(settings, records)
+    assert found.agrees, found.differences
+    assert all(table.found for table in found.tables if table.table != LETTERS)
