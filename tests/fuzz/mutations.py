@@ -97,8 +97,12 @@ def random_headers(rng: random.Random, headers: list[tuple[str, bytes]]) -> list
     if rng.random() < 0.97:
         return headers
     kept = [each for each in headers if rng.random() < 0.8]
+    numbers = {"kinesis_sequence"}  # by which the judge tells records apart
     hostile = (b"", b"\xff", b"-1", b"x", b"9" * 30, b"9223372036854775808", b"1_0", " ٣".encode())
-    return [(name, rng.choice(hostile) if rng.random() < 0.3 else value) for name, value in kept]
+    return [
+        (name, rng.choice(hostile) if name not in numbers and rng.random() < 0.3 else value)
+        for name, value in kept
+    ]
 
 
 # bytes
