@@ -19,6 +19,7 @@ READABLE: Final = ("silver", "ops", "core", "gold")
 BUILT: Final = frozenset({"core", "gold"})
 """Schemas whose tables dbt drops and makes again: readers may read what is yet to be made there."""
 
+ATTEMPTS: Final = 5
 HIDDEN: Final = frozenset({dead_letters.name})
 PARTLY_HIDDEN: Final = frozenset(
     table.name
@@ -42,10 +43,20 @@ def prepare_reader(url: str, role: str = DEFAULT_READER, *, password: str | None
     Raises:
         MigrationError: the database cannot be reached, or its user does not own the tables.
     """
-    try:
-        return _prepare(url, role, password)
-    except psycopg.Error as error:
-        raise MigrationError(f"Postgres does not let readers in: {' '.join(str(error).split())}") from error
+    for attempt in range(ATTEMPTS):
+        try:
+            return _prepare(url, role, password)
+        except (psycopg.errors.InternalError_, psycopg.errors.UndefinedTable) as error:
+            # Another process has dropped or changed a table while it was granted.
+            if attempt == ATTEMPTS - 1:
+                raise MigrationError(_refused(error)) from error
+        except psycopg.Error as error:
+            raise MigrationError(_refused(error)) from error
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _refused(error: psycopg.Error) -> str:
+    return f"Postgres does not let readers in: {' '.join(str(error).split())}"
 
 
 def _prepare(url: str, role: str, password: str | None) -> str | None:
@@ -69,7 +80,7 @@ def _prepare(url: str, role: str, password: str | None) -> str | None:
 def grant_reader(
     connection: psycopg.Connection[Any], role: str = DEFAULT_READER, schemas: Sequence[str] = READABLE
 ) -> bool:
-    """Give readers what they may read in some schemas as they are now, and take all else there from them.
+    """Give readers what they may read in some schemas as they are now; of silver and ops they lose all else.
 
     To be called after tables were made or swapped. Schemas of `BUILT` need it once: what is made there later
     by the same user can be read at once. The caller commits; until then readers have what they had.
@@ -91,29 +102,46 @@ def grant_reader(
     if not _exists(connection, role):
         return False
     for schema in schemas:
-        for statement in _grants(connection, sql.Identifier(schema), schema, sql.Identifier(role)):
+        for statement in _grants(connection, schema, role):
             connection.execute(statement)
     return True
 
 
-def _grants(
-    connection: psycopg.Connection[Any], schema: sql.Identifier, name: str, role: sql.Identifier
-) -> list[sql.Composed]:
-    texts = ["CREATE SCHEMA IF NOT EXISTS {schema}"] if not _schema_exists(connection, name) else []
-    texts += [
-        "GRANT USAGE ON SCHEMA {schema} TO {role}",
-        # Of a table it takes what was given of its columns, too.
-        "REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM {role}",
-    ]
-    if name != "silver":
-        texts.append("GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {role}")
-    if name in BUILT:
+def _grants(connection: psycopg.Connection[Any], schema: str, role: str) -> list[sql.Composed]:
+    names = {"schema": sql.Identifier(schema), "role": sql.Identifier(role)}
+    texts = ["CREATE SCHEMA IF NOT EXISTS {schema}"] if not _schema_exists(connection, schema) else []
+    texts.append("GRANT USAGE ON SCHEMA {schema} TO {role}")
+    if schema in BUILT:
         texts.append("ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT SELECT ON TABLES TO {role}")
-    statements = [sql.SQL(text).format(schema=schema, role=role) for text in texts]
-    return statements + (_silver_grants(connection, role) if name == "silver" else [])
+    else:
+        # Of a table it takes what was given of its columns, too.
+        texts.append("REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM {role}")
+    if schema == "ops":
+        texts.append("GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {role}")
+    statements = [sql.SQL(text).format(**names) for text in texts]
+    if schema in BUILT:
+        statements += _missing_grants(connection, schema, role)
+    return statements + (_silver_grants(connection, role) if schema == "silver" else [])
 
 
-def _silver_grants(connection: psycopg.Connection[Any], role: sql.Identifier) -> list[sql.Composed]:
+def _missing_grants(connection: psycopg.Connection[Any], schema: str, role: str) -> list[sql.Composed]:
+    # Only those that lack it: dbt may be dropping and renaming tables at this moment, and a grant that meets
+    # it makes one of the two fail.
+    rows = connection.execute(
+        """
+        SELECT relname FROM pg_class
+        WHERE relnamespace = %s::regnamespace AND relkind IN ('r', 'p', 'v', 'm')
+            AND NOT has_table_privilege(%s, oid, 'SELECT')
+        """,
+        (schema, role),
+    ).fetchall()
+    return [
+        sql.SQL("GRANT SELECT ON {} TO {}").format(sql.Identifier(schema, name), sql.Identifier(role))
+        for (name,) in rows
+    ]
+
+
+def _silver_grants(connection: psycopg.Connection[Any], role: str) -> list[sql.Composed]:
     # Table by table, so that one nobody has thought of stays closed. Partitions are read through their table.
     whole = sorted({table.name for table in metadata.tables.values() if table.schema == "silver"})
     views = connection.execute(
@@ -127,7 +155,9 @@ def _silver_grants(connection: psycopg.Connection[Any], role: sql.Identifier) ->
         if name in PARTLY_HIDDEN:
             columns = sql.SQL(" ({})").format(sql.SQL(", ").join(map(sql.Identifier, open_columns(name))))
         statements.append(
-            sql.SQL("GRANT SELECT{} ON {} TO {}").format(columns, sql.Identifier("silver", name), role)
+            sql.SQL("GRANT SELECT{} ON {} TO {}").format(
+                columns, sql.Identifier("silver", name), sql.Identifier(role)
+            )
         )
     return statements
 

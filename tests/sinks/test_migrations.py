@@ -1,11 +1,13 @@
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 
 import psycopg
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import make_url
+from sqlalchemy import make_url, text
 
 from sinks import migrate
 from sinks.schema import metadata
@@ -35,6 +37,42 @@ def test_revisions_are_applied_once_and_make_what_the_metadata_says(empty_url: s
             """
         ).fetchall()
     assert {name for (name,) in found} == set(metadata.tables) | {"ops.alembic_version"}
+
+
+def test_a_database_of_the_first_revision_in_use_is_brought_up_with_its_rows(empty_url: str) -> None:
+    with migrate._connect(empty_url) as connection:
+        connection.execute(text("CREATE SCHEMA ops"))
+        connection.commit()
+        config = migrate._config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.commit()
+    with psycopg.connect(empty_url) as connection:
+        connection.execute(
+            """
+            CREATE VIEW silver.silver_live_sessions AS
+            SELECT * FROM silver.silver_sessions WHERE ended_at > now();
+            INSERT INTO silver.silver_customers
+                (customer_id, created_at, first_seen_at, last_seen_at, total_spent)
+            VALUES ('c1', now(), now(), now(), 9.99);
+            INSERT INTO silver.silver_identities VALUES ('v1', 'c1', now());
+            INSERT INTO silver.silver_product_events (event_id, content_hash, occurred_at, arrived_at, stream,
+                stream_epoch, shard, sequence_number, sub_sequence_number, visitor_id, channel, event_type)
+            SELECT gen_random_uuid(), 1, now() - make_interval(hours => n), now(), 'product-events', 1, 's',
+                n::text, 0, 'v1', 'channel ' || n, 'page_viewed'
+            FROM generate_series(1, 3) AS n;
+            """
+        )
+    assert migrate.upgrade(empty_url) == ["0002"]
+    with psycopg.connect(empty_url) as connection:
+        found = connection.execute(
+            """
+            SELECT total_spent, acquisition_channel, acquisition_event_id IS NULL
+            FROM silver.silver_customers
+            """
+        ).fetchall()
+        connection.execute("SELECT FROM silver.silver_live_sessions")
+    assert found == [(Decimal("9.99"), "channel 3", False)]
 
 
 def test_live_sessions_follow_the_gap(empty_url: str) -> None:

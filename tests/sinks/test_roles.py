@@ -1,5 +1,7 @@
+import threading
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import psycopg
@@ -120,6 +122,30 @@ def test_what_dbt_drops_and_makes_again_can_be_read_at_once(reader: Reader) -> N
                 f"ALTER TABLE {schema}.made__dbt_tmp RENAME TO made",
             )
             assert reader.rows(f"SELECT n FROM {schema}.made") == [(n,)]
+
+
+def test_grants_are_given_while_dbt_builds(reader: Reader) -> None:
+    stop = threading.Event()
+
+    def build() -> None:
+        with psycopg.connect(reader.owner_url, autocommit=True) as connection:
+            while not stop.is_set():
+                for n in range(8):
+                    connection.execute(
+                        f"DROP TABLE IF EXISTS gold.t{n}; CREATE TABLE gold.tmp AS SELECT 1 AS n;"
+                        f"ALTER TABLE gold.tmp RENAME TO t{n}; ANALYZE gold.t{n}".encode()
+                    )
+
+    with ThreadPoolExecutor(1) as pool:
+        building = pool.submit(build)
+        try:
+            for _ in range(40):
+                assert prepare_reader(reader.owner_url, reader.role) is None
+        finally:
+            stop.set()
+        building.result()
+    for n in range(8):
+        assert reader.rows(f"SELECT n FROM gold.t{n}") == [(1,)]
 
 
 def test_what_dbt_copies_of_silver_is_not_for_readers(reader: Reader) -> None:

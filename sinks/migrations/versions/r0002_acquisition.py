@@ -23,6 +23,9 @@ def downgrade() -> None:
 
 
 TABLES = """
+-- It stands on columns whose type changes; views are made anew after the revisions.
+DROP VIEW IF EXISTS silver.silver_live_sessions;
+
 ALTER TABLE silver.silver_customers
     ADD COLUMN acquisition_at TIMESTAMP WITH TIME ZONE,
     ADD COLUMN acquisition_event_id UUID,
