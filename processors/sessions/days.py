@@ -21,7 +21,7 @@ import msgspec
 from msgspec import Struct
 
 from processors.sessions.clock import EVER
-from processors.sessions.ids import CHUNK_BYTES, ids_among, names_of, sealed
+from processors.sessions.ids import CHUNK_BYTES, Chunks, ids_among, names_of, sealed
 from processors.sessions.keys import chunk_key, day_key
 from processors.sessions.session import DAY_US, NewEvent, SessionState, session_of
 from streams.silver import LateOutcome
@@ -47,12 +47,16 @@ class VisitorDays:
         visitor_id: whose.
         read: gives a record of the state by its key, None if there is none.
         gap_us: a longer step between two events cuts a session.
+        chunks: that were read lately.
     """
 
-    def __init__(self, visitor_id: str, read: Callable[[bytes], bytes | None], gap_us: int) -> None:
+    def __init__(
+        self, visitor_id: str, read: Callable[[bytes], bytes | None], gap_us: int, chunks: Chunks
+    ) -> None:
         self._visitor_id = visitor_id
         self._read = read
         self._gap = gap_us
+        self._chunks = chunks
         self._first_day = EVER
         self._stored: dict[int, bytes] = {}
         self._records: dict[int, DayRecord] = {}
@@ -147,8 +151,9 @@ class VisitorDays:
                 by_id[new.id_hash] = new
         wanted = set(by_id)
         for session in met:
-            for ids in self._ids_of(session):
-                wanted -= ids_among(wanted, ids)
+            wanted -= ids_among(wanted, session.ids)
+            for name in names_of(session.chunks):
+                wanted -= self._chunks.ids_of(chunk_key(self._visitor_id, name), self._read)
         if len(wanted) == len(run) and run[0].at_us >= self._first_day * DAY_US and not self._overfull:
             return run
         unknown = sorted(
@@ -156,11 +161,6 @@ class VisitorDays:
         )
         told += [(new, "beyond_retention") for new in unknown if new.at_us < self._first_day * DAY_US]
         return [new for new in unknown if new.at_us >= self._first_day * DAY_US]
-
-    def _ids_of(self, session: SessionState) -> Iterator[bytes]:
-        yield session.ids
-        for name in names_of(session.chunks):
-            yield self._read(chunk_key(self._visitor_id, name)) or b""
 
     def _is_replay(self, new: NewEvent) -> bool:
         """Whether an event has been counted in a session that has not kept its id."""

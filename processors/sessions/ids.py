@@ -4,7 +4,7 @@ A session is written whole with each batch that touches it. So it carries only i
 them at a time are put away under a key of their own, named by their content, and never written again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from typing import Final
 
@@ -16,6 +16,8 @@ CHUNK_BYTES: Final = CHUNK_IDS * ID_BYTES
 KEPT_IDS: Final = 10_000
 """Beyond this many events a session keeps no more ids, so repetitions are no longer told apart."""
 _FEW: Final = 16
+REMEMBERED_CHUNKS: Final = 256
+"""In memory, at some 45 KiB each."""
 
 SessionIds = tuple[int, bytes, bytes]
 """A session's number of events, the ids it carries itself, and the names of its chunks."""
@@ -30,7 +32,7 @@ def ids_among(wanted: set[bytes], ids: bytes) -> set[bytes]:
     """Give those of the wanted ids that are in a row of ids."""
     if len(wanted) <= _FEW:
         return {one for one in wanted if _is_among(one, ids)}
-    return wanted.intersection(ids[i : i + ID_BYTES] for i in range(0, len(ids), ID_BYTES))
+    return wanted.intersection(_each(ids, ID_BYTES))
 
 
 def _is_among(one: bytes, ids: bytes) -> bool:
@@ -38,6 +40,31 @@ def _is_among(one: bytes, ids: bytes) -> bool:
     while at >= 0 and at % ID_BYTES:  # across two ids
         at = ids.find(one, at + 1)
     return at >= 0
+
+
+class Chunks:
+    """The ids of chunks that were looked into lately. Chunks never change, so they are as the state has them.
+
+    Without it, each batch of a session with all its chunks would read 20 of them from the store.
+    """
+
+    def __init__(self, limit: int = REMEMBERED_CHUNKS) -> None:
+        self._limit = limit
+        self._ids: dict[bytes, frozenset[bytes]] = {}
+
+    def ids_of(self, key: bytes, read: Callable[[bytes], bytes | None]) -> frozenset[bytes]:
+        """Give a chunk's ids by its key; none if it has expired."""
+        ids = self._ids.pop(key, None)
+        if ids is None:
+            ids = frozenset(_each(read(key) or b"", ID_BYTES))
+            if len(self._ids) >= self._limit:
+                del self._ids[next(iter(self._ids))]
+        self._ids[key] = ids  # the last one used is the last to go
+        return ids
+
+
+def _each(row: bytes, width: int) -> Iterator[bytes]:
+    return (row[i : i + width] for i in range(0, len(row), width))
 
 
 def joined_ids(one: SessionIds, other: SessionIds) -> tuple[bytes, bytes]:
@@ -57,7 +84,7 @@ def joined_ids(one: SessionIds, other: SessionIds) -> tuple[bytes, bytes]:
 
 def names_of(chunks: bytes) -> Iterator[bytes]:
     """Give the names of a session's chunks."""
-    return (chunks[i : i + NAME_BYTES] for i in range(0, len(chunks), NAME_BYTES))
+    return _each(chunks, NAME_BYTES)
 
 
 def sealed(day: int, ids: bytes, *, whole: bool) -> tuple[bytes, dict[bytes, bytes]]:

@@ -8,7 +8,7 @@ from typing import Final
 from processors.batches import visitor_events
 from processors.sessions.clock import Clock
 from processors.sessions.days import Steps, Told, VisitorDays
-from processors.sessions.ids import hash_of
+from processors.sessions.ids import Chunks, hash_of
 from processors.sessions.keys import CLOCK_KEY, date_of, day_bound
 from processors.sessions.session import EPOCH, US, NewEvent, SessionState, to_row
 from streams.engine.batch import Batch, Output, Result, StateReader
@@ -36,6 +36,7 @@ class SessionsStage:
     def __init__(self, gap: timedelta, retention: timedelta | None) -> None:
         self._gap_us = gap // US
         self._retention_days = None if retention is None else -(-retention // ONE_DAY)
+        self._chunks = Chunks()
         self.state_settings: Mapping[str, str] = {"gap_seconds": f"{gap.total_seconds():g}"}
 
     def process(self, batch: Batch, state: StateReader, revision: Revision, now: datetime) -> Result:
@@ -51,7 +52,9 @@ class SessionsStage:
             for visitor_id, events in by_visitor.items():
                 days = visitors.get(visitor_id)
                 if days is None:
-                    days = visitors[visitor_id] = VisitorDays(visitor_id, state.get, self._gap_us)
+                    days = visitors[visitor_id] = VisitorDays(
+                        visitor_id, state.get, self._gap_us, self._chunks
+                    )
                 told += days.merge(events, first_day)
         outputs = [
             _day_output(visitor_id, day, days.record(day).sessions, revision)
