@@ -2,9 +2,9 @@
 
     .venv/bin/python bench/history.py --events 1000000
 
-It starts Kafka, Postgres, one `process` and one `sink` worker in a home that is thrown away, and writes the
-synthetic shop's events to the raw topics, behind Kinesis. Three drains, each timed from the first batch done to
-the last session applied to Postgres:
+It starts Kafka, Postgres, one `process` and one `sink` worker in a home that is thrown away, and writes
+the synthetic shop's events to the raw topics, behind Kinesis. Three drains, each timed from the first batch
+done to the last session applied to Postgres:
 
 - `day`: events of one day, of many visitors: all state is hot;
 - `history`: a year of them, after the workers were stopped and started again, so that caches are empty;
@@ -40,6 +40,7 @@ from streams.topics import CLEAN_EVENTS, CLEAN_PRODUCTS, PROCESS_GROUP, SINK_GRO
 from streams.transport import TransportIdentity, to_headers
 
 POLL_SECONDS = 0.5
+MOST_UNDER_WAY = 50_000
 WORKERS = ("process", "sink")
 
 
@@ -58,18 +59,10 @@ def write(settings: Settings, records: Iterable[Record], first: int) -> int:
             partition_key=record.partition_key,
             arrived_at_ms=arrived_at_ms,
         )
-        message = {
-            "value": record.value,
-            "key": key_of(record.value, record.partition_key),
-            "headers": to_headers(identity),
-        }
-        while True:
-            try:
-                producer.produce(raw_topic(record.stream), **message)
-                break
-            except BufferError:
-                producer.poll(0.1)
-        producer.poll(0)
+        key = key_of(record.value, record.partition_key)
+        producer.produce(raw_topic(record.stream), record.value, key, headers=to_headers(identity))
+        while len(producer) > MOST_UNDER_WAY:
+            producer.poll(0.1)
     producer.flush()
     return number
 
