@@ -108,26 +108,14 @@ def _show_groups(groups: list[store.Group], by: str) -> None:
         click.echo("no dead letters are selected")
         return
     table = Table(title=f"Dead letters by {by}", title_justify="left")
-    for heading in (
-        by,
-        "letters",
-        "pending",
-        "exhausted",
-        "arrived from",
-        "to",
-        "one of them, the last to fail",
-    ):
-        table.add_column(heading, overflow="fold")
+    table.add_column(by, no_wrap=True)
+    for heading in ("letters", "exhausted", "last arrived"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("one of them, the last to fail", overflow="fold")
     for group in groups:
-        table.add_row(
-            group.name,
-            *(str(number) for number in (group.letters, group.pending, group.exhausted)),
-            f"{group.first_arrived_at:%Y-%m-%d %H:%M:%S}",
-            f"{group.last_arrived_at:%Y-%m-%d %H:%M:%S}",
-            group.error,
-        )
-    console = make_console()
-    console.print(table)
+        arrived = f"{group.last_arrived_at:%Y-%m-%d %H:%M:%S}"
+        table.add_row(group.name, str(group.letters), str(group.exhausted), arrived, group.error)
+    make_console().print(table)
     click.echo("look at one of each, and how to replay it:")
     for group in groups:
         click.echo(f"  pipeline dead-letters show {shlex.quote(str(group.example))}  # {group.name}")

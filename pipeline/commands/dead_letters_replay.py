@@ -222,7 +222,9 @@ def outcome_text(outcome: Outcome) -> str:
 
 def forecast_text(forecast: Forecast, selected: int) -> str:
     """Tell what would happen."""
-    lines = [f"{selected} dead letters are selected; by the rules and tables as they are now"]
+    lines = [
+        f"{selected} dead letter{'s' * (selected != 1)} selected; by the rules and tables as they are now"
+    ]
     counts = [(forecast.facts, "would become facts"), (forecast.duplicates, "would be duplicates of a fact")]
     counts += [(forecast.settled, "are facts already"), (forecast.failing.total(), "would fail again")]
     counts += [(len(forecast.refused), "cannot be sent")]

@@ -65,6 +65,8 @@ def trace(connection: Connection, asked: str) -> Trace:
     _add_records(connection, found)
     _add_corrected(connection, found)
     found.arrivals.sort(key=lambda arrival: (arrival.arrived_at, arrival.identity))
+    meant = (asked, canonical_id(asked))
+    found.facts.sort(key=lambda fact: str(fact.identity) not in meant and fact.event_id not in meant)
     _add_what_follows(connection, found)
     return found
 

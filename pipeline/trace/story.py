@@ -45,12 +45,17 @@ def role_of(trace: Trace, arrival: Arrival) -> str:
 def verdict(trace: Trace) -> str:
     """Say in a line where the event is."""
     if trace.facts:
-        tables = ", ".join(fact.table for fact in trace.facts)
+        fact = trace.facts[0]
         conflicts = sum(letter.reason == Reason.CONFLICTING_EVENT_ID for letter in trace.letters)
         repeats = sum(role_of(trace, arrival) == "a duplicate of the fact" for arrival in trace.arrivals)
         more = [f"{repeats} duplicate{'s' * (repeats > 1)} of it arrived"] if repeats else []
         more += [f"{conflicts} other content{'s' * (conflicts > 1)} came under its id"] if conflicts else []
-        return f"a fact, in {tables}" + "".join(f"; {part}" for part in more)
+        more += [
+            f"under its other id {other.event_id} in {other.table}"
+            for other in trace.facts
+            if other.event_id != fact.event_id
+        ]
+        return f"a fact, in {fact.table}" + "".join(f"; {part}" for part in more)
     if trace.letters:
         letter = trace.letters[-1]
         if letter.status == "replayed":
@@ -106,7 +111,8 @@ def _steps(trace: Trace) -> Iterator[Step]:
             yield Step(letter.arrived_at, f"arrived: {letter.identity}, which bronze does not have")
         yield from _letter_steps(letter)
     for fact in trace.facts:
-        yield Step(fact.loaded_at, f"in {fact.table}")
+        under = f" as {fact.event_id}" if fact.event_id != trace.facts[0].event_id else ""
+        yield Step(fact.loaded_at, f"in {fact.table}{under}")
     for late in trace.late:
         yield Step(
             late.loaded_at,

@@ -148,7 +148,10 @@ def test_a_replayed_record_is_followed_to_its_fact_also_under_another_id(
         told = ask(asked).stdout
         assert "noted as replayed, corrected" in told
     of_both = found(ask, EVENT_ID)
-    assert {fact["event_id"] for fact in of_both["facts"]} == {EVENT_ID, OTHER_ID}
+    assert [fact["event_id"] for fact in of_both["facts"]] == [EVENT_ID, OTHER_ID]
+    assert f"under its other id {OTHER_ID} in silver.silver_product_events" in of_both["verdict"]
+    assert found(ask, OTHER_ID)["facts"][0]["event_id"] == OTHER_ID
+    assert f"in silver.silver_product_events as {OTHER_ID}" in ask(EVENT_ID).stdout
     # Sessions have counted the refused content, before the database could refuse it; a rebuild heals that.
     assert all(day.is_conserved for day in check_conservation(url).days)
 
