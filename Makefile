@@ -39,7 +39,7 @@ unit: $(VENV)/.ready
 test-long: $(VENV)/.ready
 	$(BIN)/pytest --hypothesis-profile=long --timeout=0 -m 'not real and not daemon'
 
-# Hostile records through cleaning, N of them: takes about a minute for each 100,000.
+# Hostile records through cleaning, N of them.
 N ?= 1000000
 fuzz: $(VENV)/.ready
 	$(BIN)/python tests/fuzz/run.py --inputs $(N)

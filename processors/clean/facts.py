@@ -42,6 +42,9 @@ UTM_CHARACTERS = 256
 """Code points that are kept; of context only."""
 PROFILE_FIELDS = ("email", "name", "country", "birth_year", "marketing_opt_in")
 
+_OF_VISITORS = (InteractionEvent, CustomerEvent, TransactionEvent)
+_CART = (CartAdded, CartRemoved)
+
 _encode_canonical = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -69,7 +72,7 @@ def to_fact(
     event: Event, *, arrived_at: datetime, late: Lateness, enrichment: Enrichment
 ) -> tuple[str, str, Fact]:
     """Give the topic, the key and the fact of an event that `read_event` has accepted."""
-    if isinstance(event, InteractionEvent | CustomerEvent | TransactionEvent):
+    if isinstance(event, _OF_VISITORS):
         fact = _visitor_event(event, arrived_at, late)
         if event.context is not None:
             _add_context(fact, event.context, enrichment.channels)
@@ -193,7 +196,7 @@ def largest_category(items: list[Item]) -> str:
 def _add_interaction(fact: VisitorEvent, event: Event) -> None:
     if isinstance(event, ProductInteraction):
         fact.product_id = event.product_id
-    if isinstance(event, CartAdded | CartRemoved):
+    if isinstance(event, _CART):
         fact.quantity = event.quantity
     elif isinstance(event, ProductReviewed):
         fact.rating = event.rating

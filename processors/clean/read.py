@@ -9,9 +9,10 @@ from processors.clean.explain import Explained
 from processors.clean.rules import problems_of
 from processors.outcomes import Refusal, refuse
 from processors.rates import Rates
-from streams.events import Event, ProductListed, Purchase, Refund, Stream, SubscriptionEvent
+from streams.events import Event, ProductListed, Purchase, Refund, Stream, SubscriptionEvent, TransactionEvent
 
 _SCALE: Final = Decimal("0.0001")
+_WITH_MONEY: Final = (TransactionEvent, ProductListed)
 
 
 def read_event(stream: Stream, value: bytes, arrived_at: datetime, rates: Rates) -> Event | Refusal:
@@ -40,6 +41,12 @@ def in_one_spelling(event: Event) -> Event:
     """
     if event.occurred_at.tzinfo is not UTC:
         event.occurred_at = event.occurred_at.astimezone(UTC)
+    if isinstance(event, _WITH_MONEY):
+        _spell_amounts(event)
+    return event
+
+
+def _spell_amounts(event: Event) -> None:
     if isinstance(event, Purchase):
         event.amount = _four_decimals(event.amount)
         if event.discount is not None:
@@ -52,7 +59,6 @@ def in_one_spelling(event: Event) -> Event:
         event.monthly_amount = _four_decimals(event.monthly_amount)
     elif isinstance(event, ProductListed):
         event.price = _four_decimals(event.price)
-    return event
 
 
 def _four_decimals(amount: Decimal) -> Decimal:
