@@ -31,7 +31,9 @@ def _odd_decimal(stream: Stream) -> re.Pattern[bytes] | None:
     names = set().union(*(_decimal_names(shape_of(c)) for c in EVENT_CLASSES[stream]))
     if not names:
         return None
-    return re.compile(rf'"(?:{"|".join(sorted(names))})"\s*:\s*"(?!{DECIMAL_STRING}")'.encode())
+    known = rf'"(?:{"|".join(sorted(names))})"\s*:\s*"(?!{DECIMAL_STRING}")'
+    escaped = r'"[^"\\]*\\u[^"]*"\s*:'  # a name that is spelled with escapes may be any
+    return re.compile(f"{known}|{escaped}".encode())
 
 
 _ODD_DECIMALS: Final = {stream: _odd_decimal(stream) for stream in STREAMS}

@@ -114,6 +114,13 @@ def test_odd_spellings_are_found_in_items_and_in_the_catalogue() -> None:
     assert named(refused(example("product_listed", price="+1")))[1] == ["$.price"]
 
 
+def test_an_odd_spelling_is_found_under_a_name_with_escapes() -> None:
+    value = refund('"1_000"').replace(b'"amount"', rb'"\u0061mount"')
+    assert named(refused(value, "transaction-events")) == (Reason.INVALID_VALUE, ["$.amount"])
+    right = refund('"10"').replace(b'"amount"', rb'"amo\u0075nt"')
+    assert accepted(right, "transaction-events").amount == 10
+
+
 # accepted as facts; a quality check may find them later
 
 
