@@ -126,11 +126,16 @@ class Identity(Struct, kw_only=True):
 LateOutcome = Literal["merged", "joined_sessions", "started_session", "beyond_retention"]
 
 
-class LateEvent(Struct, kw_only=True):
-    """An event that came later than the gap behind its source's watermark (`silver.late-events`)."""
+class LateEvent(Struct, kw_only=True, omit_defaults=True):
+    """An event that came later than the gap behind its source's watermark, or than sessions are retained.
+
+    On `silver.late-events`. `arrived_at` tells which copy of an event it was: one listed as beyond the
+    retention may be a repetition of one that came in time, which only the stored fact can tell.
+    """
 
     event_id: str
     occurred_at: datetime
+    arrived_at: datetime | None = None
     lateness_seconds: float
     outcome: LateOutcome
 

@@ -137,6 +137,7 @@ def _late_outputs(told: Iterable[Told], clock_us: int) -> Iterator[Output]:
         value = LateEvent(
             event_id=event.event_id,
             occurred_at=event.occurred_at,
+            arrived_at=event.arrived_at,
             lateness_seconds=(clock_us - new.at_us) / 1_000_000 if seconds is None else seconds,
             outcome=outcome,
         )

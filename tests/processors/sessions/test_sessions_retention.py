@@ -78,6 +78,7 @@ def test_lateness_beyond_the_retention_counts_from_the_clock(tmp_path: Path) -> 
     result, _ = world.computed(0, 2)
     (late,) = [output for output in result.outputs if b"beyond_retention" in (output.value or b"")]
     assert b'"lateness_seconds":8640000.0' in (late.value or b"")
+    assert b'"arrived_at":"2025-11-21T12:00:00Z"' in (late.value or b"")
     world.close()
 
 
