@@ -64,3 +64,12 @@ def copy_rows(
     with connection.cursor() as cursor, cursor.copy(statement.encode()) as copy:
         for row in rows:
             copy.write_row(row)
+
+
+def look_up_one_by_one(connection: Connection) -> None:
+    """Let the rest of the transaction find rows by their indexes, not by reading whole tables.
+
+    The planner has no statistics of what was just staged and would rather join it to all that is stored.
+    """
+    connection.execute(b"SET LOCAL enable_hashjoin = off")
+    connection.execute(b"SET LOCAL enable_mergejoin = off")

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, Final
 
 from sinks.database import Connection, Database
+from sinks.staging import look_up_one_by_one
 
 _EARLIER: Final = """
     ({one}.acquisition_at, {one}.acquisition_event_id) < (stored.acquisition_at, stored.acquisition_event_id)
@@ -153,7 +154,6 @@ def merge_visitors(database: Database, visitors: Collection[str]) -> None:
 
 
 def _merge(connection: Connection, statement: str, parameters: tuple[list[Any], ...]) -> None:
-    # Looked up one by one: the planner, without statistics, would rather read whole tables.
-    connection.execute(b"SET LOCAL enable_hashjoin = off")
-    connection.execute(b"SET LOCAL enable_mergejoin = off")
-    connection.execute(statement.encode(), parameters)
+    look_up_one_by_one(connection)
+    # Planned anew: a plan that was made while a table was small is quadratic when it has grown.
+    connection.execute(statement.encode(), parameters, prepare=False)

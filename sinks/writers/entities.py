@@ -8,7 +8,7 @@ from sinks.database import Connection, Database, write_bisecting
 from sinks.mapping import entities as mapping
 from sinks.mapping.entities import Entities, Entity, Row
 from sinks.records import foreign_letter
-from sinks.staging import Staging, copy_rows
+from sinks.staging import Staging, copy_rows, look_up_one_by_one
 from sinks.writers.acquisition import MERGE_OWN, merge_visitors
 from streams.dead_letters import DeadLetter
 from streams.engine.batch import Record
@@ -102,6 +102,7 @@ _CLEAR_CUSTOMER: Final = b"""
 def _write_customers(connection: Connection, entities: Sequence[Entity]) -> None:
     copy_rows(connection, mapping.CUSTOMERS, _rows(entities))
     connection.execute(_CUSTOMERS)
+    look_up_one_by_one(connection)
     connection.execute(_ACQUISITIONS.encode())
     # Totals and instants of a customer without a profile are still those of facts: the row stays.
     for (customer_id,), revision in ((entity.key, entity.revision) for entity in entities if not entity.rows):

@@ -7,7 +7,7 @@ from typing import Final
 from sinks.database import Connection, Database, write_bisecting
 from sinks.mapping.facts import STAGING, Fact, anonymous_visits, facts_of
 from sinks.records import Failure, dead_letter, foreign_letter
-from sinks.staging import copy_rows
+from sinks.staging import copy_rows, look_up_one_by_one
 from sinks.writers.acquisition import merge_visits
 from sinks.writers.dead_letters import settle_replays
 from sinks.writers.facts_sql import CONFLICTS, INSERTS
@@ -76,9 +76,7 @@ def write_facts(
 
 def _write(connection: Connection, facts: Sequence[Fact]) -> list[int]:
     """Insert facts and give the offsets of those in conflict with a stored one."""
-    # Ids are looked up one by one: the planner, without statistics, would rather read whole tables.
-    connection.execute(b"SET LOCAL enable_hashjoin = off")
-    connection.execute(b"SET LOCAL enable_mergejoin = off")
+    look_up_one_by_one(connection)
     first_of_id: dict[str, str] = {}
     for fact in facts:
         first_of_id.setdefault(fact.event_id, fact.table)
