@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from builders import State
 from event_examples import ENRICHMENT, EVENT_ID, NOON, example, item, to_bytes
+from hypothesis import given
+from hypothesis import strategies as st
 
 from processors.clean import stage as stage_module
 from processors.clean.facts import Lateness
@@ -229,3 +231,52 @@ def test_refused_records_do_not_move_the_watermark() -> None:
 
 def test_the_state_depends_on_no_setting() -> None:
     assert dict(make_stage().state_settings) == {}
+
+
+# batches
+
+minutes = st.integers(-600, 60)
+shards = st.sampled_from(["s-0", "s-1"])
+kinds = st.sampled_from(["purchase", "broken"])
+
+
+def cleaned(given: list[tuple[int, str, str]], cuts: set[int], lost: set[int]) -> list[tuple[Any, ...]]:
+    """Clean events cut into batches; after those in `lost` the worker dies before the watermark moves."""
+    stage, state = make_stage(accept_flood=True), State()
+    outputs: list[tuple[Any, ...]] = []
+    begin = 0
+    for end in sorted({*cuts, len(given)} - {0}):
+        records: list[Any] = [
+            SimpleNamespace(
+                key=b"k",
+                value=b"{"
+                if kind == "broken"
+                else to_bytes(example("purchase", occurred_at=(NOON + timedelta(minutes=at)).isoformat())),
+                headers=to_headers(identity(shard, sequence=begin + i)),
+                timestamp=5,
+                offset=begin + i,
+            )
+            for i, (at, shard, kind) in enumerate(given[begin:end])
+        ]
+        batch = Batch(stage.topic, 3, records, begin, end, None)
+        for _ in range(2 if begin in lost else 1):
+            result = stage.process(batch, state, Revision(0, 0), NOON)
+            outputs += [
+                (output.topic, output.key, output.value, tuple(output.headers)) for output in result.outputs
+            ]
+        for step in result.steps():
+            state.take(step.changes)
+        begin = end
+    return outputs
+
+
+@given(
+    events=st.lists(st.tuples(minutes, shards, kinds), min_size=1, max_size=15),
+    cuts=st.sets(st.integers(1, 15)),
+    lost=st.sets(st.integers(0, 15)),
+)
+def test_any_batches_and_crashes_before_the_watermark_moves_give_the_same_outputs(
+    events: list[tuple[int, str, str]], cuts: set[int], lost: set[int]
+) -> None:
+    cuts = {cut for cut in cuts if cut < len(events)}
+    assert set(cleaned(events, cuts, lost)) == set(cleaned(events, set(), set()))
