@@ -66,20 +66,19 @@ def connect(url: str) -> Iterator[Connection]:
     """
     try:
         with psycopg.connect(
-            url,
-            connect_timeout=10,
-            autocommit=True,
-            application_name="pipeline dead-letters",
-            options="-c TimeZone=UTC",
+            url, connect_timeout=10, autocommit=True, application_name="pipeline"
         ) as connection:
+            connection.execute("SET TimeZone TO 'UTC'")
             yield connection
     except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
         raise UserError(
             "the database has no tables yet, or old ones: run `pipeline migrate` or `pipeline up`"
         ) from error
     except psycopg.errors.InsufficientPrivilege as error:
-        raise UserError(f"this role may not read dead letters: {_one_line(error)}") from error
-    except psycopg.Error as error:
+        raise UserError(
+            f"bronze and dead letters are for the operator's role, not for this one: {_one_line(error)}"
+        ) from error
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
         raise UserError(f"Postgres does not answer: {_one_line(error)}") from error
 
 

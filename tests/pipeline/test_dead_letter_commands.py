@@ -28,6 +28,7 @@ from pipeline.dead_letters.selection import GROUPS, Selection
 from pipeline.local.platform import LocalPlatform
 from pipeline.prepare import make_topics
 from sinks.migrate import upgrade
+from sinks.roles import prepare_reader
 from streams.ingest.forwarder import KafkaForwarder
 from streams.ingest.messages import Message
 from streams.kafka import KafkaConfig
@@ -241,6 +242,23 @@ def _into_bronze(url: str, payload: str) -> None:
             "sub_sequence_number, partition_key, payload) VALUES (%s, %s, %s, %s, %s, 'key', %s)",
             (letter.arrived_at, *letter.identity[1:], payload),
         )
+
+
+def test_a_role_of_readers_is_told_that_letters_are_the_operators(
+    url: str, invoke: Invoke, monkeypatch: pytest.MonkeyPatch, unique: Callable[[str], str]
+) -> None:
+    role = unique("reader").replace(".", "_")
+    prepare_reader(url, role)
+    try:
+        monkeypatch.setenv("PIPELINE_POSTGRES_URL", f"{url}?options=-c%20role%3D{role}")
+        for command in ("list", "show", "replay", "discard"):
+            done = invoke(command)
+            assert done.exit_code == 1
+            assert "operator's role" in str(done.exception)
+    finally:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(f"DROP OWNED BY {role}".encode())
+            connection.execute(f"DROP ROLE {role}".encode())
 
 
 # -- discarding
