@@ -93,6 +93,33 @@ def bronze_records(connection: psycopg.Connection[Any], stream: Stream) -> Itera
             yield BronzeRecord(identity, value)
 
 
+def facts_without_bronze(connection: psycopg.Connection[Any], visitors: Collection[str] | None = None) -> int:
+    """Count the facts whose day of arrival bronze no longer has: a rebuild could not make them again.
+
+    Args:
+        connection: to look with.
+        visitors: whose facts; None: all.
+    """
+    lost = 0
+    for stream, table in FACTS_OF_STREAM.items():
+        if visitors is not None and table not in VISITOR_FACTS:
+            continue
+        of_visitors = "AND visitor_id = ANY(%(visitors)s)" if visitors is not None else ""
+        row = connection.execute(
+            f"""
+            SELECT count(*) FROM silver.{table}
+            WHERE (arrived_at AT TIME ZONE 'UTC')::date NOT IN (
+                SELECT to_date(right(relname, 8), 'YYYYMMDD')
+                FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
+                WHERE inhparent = 'bronze.{BRONZE[stream].name}'::regclass
+            ) {of_visitors}
+            """.encode(),  # noqa: S608  (names of our own)
+            {"visitors": list(visitors or ())},
+        ).fetchone()
+        lost += row[0] if row else 0
+    return lost
+
+
 def begin(connection: psycopg.Connection[Any]) -> None:
     """Make an empty second set of silver, in place of what a rebuild that was broken off has left.
 

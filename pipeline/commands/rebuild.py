@@ -31,6 +31,7 @@ from streams.engine.crash import OperatorError
     help="Only visitors who have an event or a session on this day (UTC); repeatable.",
 )
 @click.option("--accept-flood", is_flag=True, help="Go on when most records are broken.")
+@click.option("--accept-loss", is_flag=True, help="Go on when days of bronze are gone, and lose their facts.")
 @click.option(
     "--recreate-topics",
     is_flag=True,
@@ -44,6 +45,7 @@ def rebuild(
     visitors: tuple[str, ...],
     days: tuple[datetime, ...],
     accept_flood: bool,
+    accept_loss: bool,
     recreate_topics: bool,
     yes: bool,
 ) -> None:
@@ -77,13 +79,18 @@ def rebuild(
             with progress_bar("rebuilding", total) as advance:
                 if some:
                     done = rebuild_visitors(
-                        settings, visitors=some, accept_flood=accept_flood, advance=advance
+                        settings,
+                        visitors=some,
+                        accept_flood=accept_flood,
+                        accept_loss=accept_loss,
+                        advance=advance,
                     )
                 else:
                     done = rebuild_all(
                         settings,
                         only=only,
                         accept_flood=accept_flood,
+                        accept_loss=accept_loss,
                         recreate_topics=recreate_topics,
                         advance=advance,
                     )

@@ -8,36 +8,25 @@ with the tables as they were, and what they send replaces rows there as it alway
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-import msgspec
 import psycopg
 from confluent_kafka.admin import AdminClient
 
 from pipeline.errors import UserError
 from pipeline.gold import LOCK_KEY as GOLD_LOCK
 from pipeline.rebuild.compute import ENTITIES, Computed
+from pipeline.rebuild.state import Revisions, publish_all, publish_visitors
 from pipeline.settings import Settings
-from pipeline.stages import changelogs, stages_of
+from pipeline.stages import changelogs
 from pipeline.visitors import visitor_of
-from pipeline.workers import engine_config
-from processors.sessions.keys import CLOCK_KEY, day_key
 from sinks import rebuild as tables
 from sinks.roles import grant_reader
 from sinks.views import create_views
-from streams.engine.app import changelog_topic, state_settings
-from streams.engine.batch import Output
-from streams.engine.changelog import ChangelogReader, new_consumer
-from streams.engine.offline import partition_of
-from streams.engine.publish import Entry, publish
-from streams.engine.table import PartitionTable
-from streams.groups import committed_offsets, put_at_end
-from streams.silver import REVISION, Customer, Revision, SessionDay, encode_silver
+from streams.groups import put_at_end
 from streams.topics import (
-    PROCESS_GROUP,
     SILVER_CUSTOMERS,
     SILVER_PRODUCTS,
     SILVER_SESSIONS,
@@ -47,7 +36,6 @@ from streams.topics import (
     delete_topics,
 )
 
-EPOCH_DAY: Final = date(1970, 1, 1)
 STATE_OF: Final[Mapping[str, tuple[str, str]]] = {
     "silver_sessions": ("sessions", SILVER_SESSIONS),
     "silver_customers": ("customers", SILVER_CUSTOMERS),
@@ -79,6 +67,7 @@ def rebuild_all(
     *,
     only: Collection[str] = (),
     accept_flood: bool = False,
+    accept_loss: bool = False,
     recreate_topics: bool = False,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Rebuilt:
@@ -88,11 +77,12 @@ def rebuild_all(
         settings: what it is made with.
         only: names of tables to put in place; none: all of silver.
         accept_flood: go on when most records are broken.
+        accept_loss: go on when bronze does not have everything that silver was made from.
         recreate_topics: delete the topics and declare them again, with the number of partitions of today.
         advance: told how many more records of bronze were read.
 
     Raises:
-        UserError: another rebuild is running, or gold does not end.
+        UserError: another rebuild is running, gold does not end, or days of bronze are missing.
         OperatorError: most of the records are broken.
         TopicsError: the brokers refuse.
         psycopg.Error: the database does not answer.
@@ -101,6 +91,7 @@ def rebuild_all(
         _rebuilding(settings) as (connection, folder),
         _computed(settings, folder, accept_flood=accept_flood) as computed,
     ):
+        _require_bronze(connection, None, accept_loss=accept_loss)
         records = computed.run(connection, advance=advance)
         settled = tables.settle_letters(connection)
         tables.keep_outcomes(connection)
@@ -109,7 +100,7 @@ def rebuild_all(
         stages = {STATE_OF[table][0] for table in only if table in STATE_OF} if only else None
         topics = [STATE_OF[table][1] for table in only if table in STATE_OF] if only else list(ENTITIES)
         with _gold_held(connection):
-            _publish_all(settings, computed, tables.vanished_session_days(connection), stages, topics)
+            publish_all(settings, computed, tables.vanished_session_days(connection), stages, topics)
             with connection.transaction():
                 if only:
                     tables.take_tables(connection, only)
@@ -126,6 +117,7 @@ def rebuild_visitors(
     *,
     visitors: Collection[str],
     accept_flood: bool = False,
+    accept_loss: bool = False,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Rebuilt:
     """Make facts, sessions and profiles of some visitors again, and of those linked to them.
@@ -134,6 +126,7 @@ def rebuild_visitors(
         settings: as they were made with; workers would refuse the state otherwise.
         visitors: customers' or anonymous ids.
         accept_flood: go on when most records are broken.
+        accept_loss: go on when bronze does not have everything that silver was made from.
         advance: told how many more records of bronze were read.
 
     Raises:
@@ -144,14 +137,15 @@ def rebuild_visitors(
         _computed(settings, folder, accept_flood=accept_flood) as computed,
     ):
         wanted = set(visitors) | tables.linked_visitors(connection, visitors)
+        _require_bronze(connection, wanted, accept_loss=accept_loss)
         records = computed.run(
             connection, wanted=lambda value, _key: visitor_of(value) in wanted, advance=advance
         )
         settled = tables.settle_letters(connection)
         vanished = tables.vanished_session_days(connection, wanted)
-        revisions = _Revisions(settings, computed, folder)
+        revisions = Revisions(settings, computed, folder)
         with _gold_held(connection):
-            _publish_visitors(settings, computed, vanished, revisions)
+            publish_visitors(settings, computed, vanished, revisions)
             tables.stamp_revisions(
                 connection,
                 {visitor: revisions.of("sessions", visitor.encode()) for visitor in wanted},
@@ -161,115 +155,6 @@ def rebuild_visitors(
                 tables.take_visitors(connection, wanted)
         put_at_end(settings.kafka, SINK_GROUP, (SILVER_CUSTOMERS, SILVER_SESSIONS))
         return Rebuilt(records, settled)
-
-
-_decode_session_day = msgspec.json.Decoder(SessionDay).decode
-_decode_customer = msgspec.json.Decoder(Customer).decode
-
-
-class _Revisions:
-    """Revisions that correct a state that goes on: above all before, below all that will come."""
-
-    def __init__(self, settings: Settings, computed: Computed, folder: Path) -> None:
-        self._settings = settings
-        self._folder = folder / "recovered"
-        self._topic_of = {stage.name: stage.topic for stage in computed.stages}
-        self._offsets = committed_offsets(settings.kafka, PROCESS_GROUP, set(self._topic_of.values()))
-        self._epochs: dict[tuple[str, int], int] = {}
-
-    def of(self, stage: str, key: bytes) -> Revision:
-        """Give it for a Kafka key that the stage reads."""
-        return self.of_partition(stage, partition_of(key, self._settings.partitions))
-
-    def of_partition(self, stage: str, partition: int) -> Revision:
-        """Give it for a partition of the stage."""
-        if (stage, partition) not in self._epochs:
-            self._epochs[stage, partition] = self._epoch(stage, partition)
-        offset = self._offsets[self._topic_of[stage], partition] - 1
-        return Revision(self._epochs[stage, partition], offset)
-
-    def _epoch(self, stage: str, partition: int) -> int:
-        kafka = self._settings.kafka
-        bounds_from = new_consumer(kafka)
-        changelog = ChangelogReader(kafka, changelog_topic(PROCESS_GROUP, stage), partition, bounds_from)
-        table = PartitionTable(self._folder / stage / str(partition), changelog)
-        try:
-            table.recover()
-            if table.new_epoch is not None:
-                raise UserError(
-                    f"the state of {stage} has been lost, so it cannot be corrected for some visitors: "
-                    f"run `pipeline rebuild` without naming any"
-                )
-            return table.epoch
-        finally:
-            table.close()
-            bounds_from.close()
-
-
-def _publish_visitors(
-    settings: Settings, computed: Computed, vanished: list[tuple[str, date]], revisions: _Revisions
-) -> None:
-    def entries() -> Iterator[Entry]:
-        for stage, partition, key, value in computed.engine.states():
-            if stage in {"sessions", "customers"} and key != CLOCK_KEY:
-                yield Entry(stage, partition, key, value, revisions.of_partition(stage, partition))
-        for visitor, day in vanished:
-            key = day_key(visitor, (day - EPOCH_DAY).days)
-            partition = partition_of(visitor.encode(), settings.partitions)
-            yield Entry("sessions", partition, key, b"", revisions.of_partition("sessions", partition))
-
-    def outputs() -> Iterator[Output]:
-        for output in computed.entities():
-            if output.topic == SILVER_SESSIONS:
-                sessions = _decode_session_day(output.value or b"")
-                revision = revisions.of("sessions", sessions.visitor_id.encode())
-                value = encode_silver(msgspec.structs.replace(sessions, revision=revision))
-            elif output.topic == SILVER_CUSTOMERS:
-                customer = _decode_customer(output.value or b"")
-                revision = revisions.of("customers", customer.customer_id.encode())
-                value = encode_silver(msgspec.structs.replace(customer, revision=revision))
-            else:
-                continue
-            yield output._replace(value=value, headers=[(REVISION, revision.to_header())])
-        for visitor, day in vanished:
-            yield _no_sessions(visitor, day, revisions.of("sessions", visitor.encode()))
-
-    publish(settings.kafka, PROCESS_GROUP, entries(), outputs(), begun={}, partitions=settings.partitions)
-
-
-def _publish_all(
-    settings: Settings,
-    computed: Computed,
-    vanished: list[tuple[str, date]],
-    only_stages: Collection[str] | None,
-    topics: Collection[str],
-) -> None:
-    revision = Revision(computed.epoch, 0)
-    begun = {
-        stage: (computed.epoch, made_with)
-        for stage, made_with in state_settings(
-            engine_config(settings, PROCESS_GROUP), stages_of(settings)
-        ).items()
-        if only_stages is None or stage in only_stages
-    }
-
-    def entries() -> Iterator[Entry]:
-        for stage, partition, key, value in computed.engine.states():
-            if stage in begun:
-                yield Entry(stage, partition, key, value, revision)
-
-    def outputs() -> Iterator[Output]:
-        yield from (output for output in computed.entities() if output.topic in topics)
-        if SILVER_SESSIONS in topics:
-            yield from (_no_sessions(visitor, day, revision) for visitor, day in vanished)
-
-    publish(settings.kafka, PROCESS_GROUP, entries(), outputs(), begun=begun, partitions=settings.partitions)
-
-
-def _no_sessions(visitor: str, day: date, revision: Revision) -> Output:
-    value = SessionDay(visitor_id=visitor, day=day, revision=revision, sessions=[])
-    key = f"{visitor}|{day}".encode()
-    return Output(SILVER_SESSIONS, key, encode_silver(value), [(REVISION, revision.to_header())])
 
 
 def _recreate_topics(settings: Settings) -> None:
@@ -297,6 +182,17 @@ def _rebuilding(settings: Settings) -> Iterator[tuple[psycopg.Connection[Any], P
         finally:
             if not connection.broken:
                 tables.drop_scratch(connection)
+
+
+def _require_bronze(
+    connection: psycopg.Connection[Any], visitors: Collection[str] | None, *, accept_loss: bool
+) -> None:
+    lost = 0 if accept_loss else tables.facts_without_bronze(connection, visitors)
+    if lost:
+        raise UserError(
+            f"{lost} facts came on days that bronze no longer has: a rebuild would lose them, and all that "
+            f"follows from them. To accept that, run this again with --accept-loss"
+        )
 
 
 @contextmanager

@@ -276,6 +276,17 @@ def test_one_event_id_with_two_visitors_is_a_dead_letter_and_a_rebuild_takes_it_
     assert check_conservation(pipeline.platform.postgres_url).is_conserved
 
 
+def test_a_rebuild_that_would_lose_facts_with_bronze_is_refused(pipeline: Pipeline) -> None:
+    with psycopg.connect(pipeline.platform.postgres_url) as connection:
+        connection.execute("ALTER TABLE bronze.bronze_system_logs_20260301 RENAME TO kept_elsewhere_20260228")
+    with quiet(pipeline.settings, lambda _: None):
+        with pytest.raises(UserError, match=r"\d+ facts came on days that bronze no longer has"):
+            rebuild_all(pipeline.settings)
+        assert rebuild_all(pipeline.settings, accept_loss=True).records
+    with psycopg.connect(pipeline.platform.postgres_url) as connection:
+        connection.execute("ALTER TABLE bronze.kept_elsewhere_20260228 RENAME TO bronze_system_logs_20260301")
+
+
 def test_a_killed_rebuild_leaves_the_tables_and_the_next_one_sets_the_workers_going(
     pipeline: Pipeline,
 ) -> None:
