@@ -1,9 +1,9 @@
 """All that is wrong with a record that a stream's decoder has refused, and what of it can be read."""
 
 import re
-from collections.abc import Iterator
 from decimal import Decimal
 from functools import cache
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -72,11 +72,9 @@ def explain(stream: Stream, value: bytes) -> Explained:
 
 def repeated_names(value: bytes) -> list[Problem]:
     """Say which names a record has more than once: the decoder looks at all of them, not at the last only."""
-    found = read_json(value.decode())
-    return [
-        problem(Reason.INVALID_VALUE, path, "is given more than once, and not each of them is right")
-        for path in paths_of_repeated(found)
-    ][:MAX_ERRORS]
+    message = "is given more than once, and not each of them is right"
+    paths = islice(paths_of_repeated(read_json(value.decode())), MAX_ERRORS)
+    return [problem(Reason.INVALID_VALUE, path, message) for path in paths]
 
 
 class _Walk:
@@ -139,8 +137,9 @@ class _Walk:
         return [self.value(one, shape.item, f"{path}[{i}]") for i, one in enumerate(found)]
 
     def leaf(self, found: Any, shape: Leaf, path: str) -> Any:
-        for message in _spelling_problems(found, shape):
-            self.add(shape.reason, path, message)
+        misspelled = _misspelled(found, shape)
+        if misspelled:
+            self.add(shape.reason, path, misspelled)
             return UNSET
         try:
             return shape.decode(_to_json(found))
@@ -151,24 +150,23 @@ class _Walk:
             return UNSET
 
 
-def _spelling_problems(found: Any, shape: Leaf) -> Iterator[str]:
+def _misspelled(found: Any, shape: Leaf) -> str | None:
+    """Say what the decoder would let pass, and no table or other language would."""
     if not _is_text(found):
-        return
+        return None
     if "\0" in found:
-        yield "holds a NUL character"
-    elif shape.type is Decimal and not _DECIMAL.fullmatch(found):
-        yield f"{_shown(found)} is no decimal number such as 19.90"
+        return "holds a NUL character"
+    if shape.type is Decimal and not _DECIMAL.fullmatch(found):
+        return f"{_shown(found)} is no decimal number such as 19.90"
+    return None
 
 
 def _readable(message: str, found: Any, shape: Leaf) -> str:
     if shape.reason is Reason.INVALID_TIMESTAMP:
         hint = "; there is no place for leap seconds" if ":60" in found else ""
         return f"{_shown(found)} is no instant of RFC 3339 with an offset, such as 2026-05-04T09:58:12Z{hint}"
-    return (
-        f"{message.partition(' - at `$')[0]}, this is {_shown(found)}"
-        if isinstance(found, Number)
-        else message
-    )
+    given = f", this is {_shown(found)}" if isinstance(found, Number) else ""
+    return f"{message.partition(' - at `$')[0]}{given}"
 
 
 def _fits(found: Any, wanted: Any) -> bool:

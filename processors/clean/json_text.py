@@ -6,12 +6,14 @@ This reads the same texts, and those with lone surrogates, and keeps all of that
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final, NoReturn
 
 MAX_DEPTH: Final = 100
 """Levels of objects and arrays. A limit of our own: a parser's depends on how deep its caller stands."""
 
+NAME_CHARACTERS: Final = 60
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _STRUCTURE: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 _CONSTANT: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?|-?Infinity|NaN', re.DOTALL)
@@ -66,38 +68,43 @@ def read_json(text: str) -> Any:
 
 def paths_of_surrogates(value: Any, path: str = "$") -> Iterator[str]:
     """Find the texts that hold half a surrogate pair; a name that does is given as its object's path."""
-    if isinstance(value, str):
-        if _SURROGATE.search(value):
+    for step, inner in _members(value):
+        if isinstance(step, str) and _SURROGATE.search(step):
             yield path
-    elif isinstance(value, dict):
-        for name, inner in value.items():
-            if _SURROGATE.search(name):
-                yield path
-            else:
-                yield from paths_of_surrogates(inner, f"{path}.{name}")
-    elif isinstance(value, list):
-        for i, inner in enumerate(value):
-            yield from paths_of_surrogates(inner, f"{path}[{i}]")
+        elif isinstance(inner, str):
+            if _SURROGATE.search(inner):
+                yield path_to(path, step)
+        elif inner:
+            yield from paths_of_surrogates(inner, path_to(path, step))
 
 
 def paths_of_repeated(value: Any, path: str = "$") -> Iterator[str]:
     """Find the names that an object has more than once."""
     if isinstance(value, Fields):
         for name in value.repeated:
-            yield f"{path}.{name}"
-        for name, inner in value.items():
-            yield from paths_of_repeated(inner, f"{path}.{name}")
+            yield path_to(path, name)
+    for step, inner in _members(value):
+        if inner and isinstance(inner, dict | list):
+            yield from paths_of_repeated(inner, path_to(path, step))
+
+
+def path_to(path: str, step: str | int) -> str:
+    """Give the path of a member; of a long name only the beginning, or paths would take longer than texts."""
+    return f"{path}[{step}]" if isinstance(step, int) else f"{path}.{step[:NAME_CHARACTERS]}"
+
+
+def _members(value: Any) -> Iterator[tuple[str | int, Any]]:
+    if isinstance(value, dict):
+        yield from value.items()
     elif isinstance(value, list):
-        for i, inner in enumerate(value):
-            yield from paths_of_repeated(inner, f"{path}[{i}]")
+        yield from enumerate(value)
 
 
 def _fields(pairs: list[tuple[str, Any]]) -> Fields:
     fields = Fields(pairs)
     if len(fields) < len(pairs):
-        seen: set[str] = set()
-        again = {name for name, _ in pairs if name in seen or seen.add(name)}  # type: ignore[func-returns-value]  # that it is None is the point
-        fields.repeated = tuple(sorted(again))
+        counts = Counter(name for name, _ in pairs)
+        fields.repeated = tuple(name for name, count in counts.items() if count > 1)
     return fields
 
 

@@ -92,6 +92,9 @@ def test_hostile_records_of_full_size_take_little_time() -> None:
         to_bytes(example("purchase", items=items)).replace(b" ", b"")[:MAX_EVENT_BYTES],
         to_bytes({str(i): 0 for i in range(80_000)}),
         to_bytes(example("login", customer_id="x" * 1_000_000)),
+        b'{"%s":[%s"\\ud800"]}' % (b"n" * 400_000, b"0," * 300_000),
+        b'{"event_type":"refund","event_type":7,"%s":[%s{"a":0,"a":0}]}'
+        % (b"n" * 400_000, b"[0]," * 150_000),
     ]
     for value in hostile:
         started = time.process_time()
