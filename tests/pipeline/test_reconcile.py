@@ -444,6 +444,19 @@ def test_a_customer_that_a_strangers_event_touches_is_not_compared(stored: Conne
     assert found["silver_customers"].left_out >= 1
 
 
+@pytest.mark.real
+def test_tables_in_another_schema_are_compared_as_well(stored: Connection) -> None:
+    stored.execute("CREATE SCHEMA other")
+    for table in (*COLUMNS, LATE_EVENTS):
+        name = sql.Identifier(table)
+        stored.execute(sql.SQL("CREATE TABLE other.{0} AS TABLE silver.{0}").format(name))
+    assert all(table.agrees for table in compare_tables(stored, CONFIG.gap, schema="other"))
+    stored.execute("DELETE FROM other.silver_products")
+    assert compare(stored)["silver_products"].agrees
+    (wrong,) = (t for t in compare_tables(stored, CONFIG.gap, schema="other") if not t.agrees)
+    assert (wrong.table, wrong.missing) == ("silver_products", wrong.expected)
+
+
 def one_row(connection: Connection, query: str) -> Sequence[Any]:
     row = connection.execute(query.encode()).fetchone()
     assert row is not None
