@@ -73,6 +73,11 @@ def trim_changes_before(database: Database, instant: datetime, *, dry_run: bool 
     )
 
 
+def first_day(connection: Connection, table: str) -> date | None:
+    """Give the oldest day that a bronze table has kept; None if it has none."""
+    return min((of.day for of in _days_of(connection, table)), default=None)
+
+
 def day_of(partition: str) -> date:
     """Give the day of a partition by its name, `bronze_…_20260301`.
 

@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from sinks.database import Connection, Database
+from sinks.retention import first_day
 from sinks.schema import bronze_name
 from streams.transport import TransportIdentity
 
@@ -21,31 +23,38 @@ def payloads_of(
     identities: Sequence[TransportIdentity],
     *,
     wait_seconds: float = BRONZE_WAIT_SECONDS,
-) -> list[bytes]:
+) -> list[bytes | None]:
     """Give the bytes of records as they came, waiting for the bronze sink where it is behind.
+
+    None for a record that arrived before the oldest day that bronze has kept.
 
     Raises:
         BronzeBehindError: after `wait_seconds` some are still missing.
         DatabaseUnavailableError: the database stayed away.
     """
     deadline = time.monotonic() + wait_seconds
-    found: dict[TransportIdentity, bytes] = {}
+    found: dict[TransportIdentity, bytes | None] = {}
     while True:
         missing = [identity for identity in identities if identity not in found]
-        if not missing:
-            return [found[identity] for identity in identities]
-        found |= database.transact(lambda connection, wanted=missing: _fetch(connection, wanted))  # type: ignore[misc]  # mypy does not infer a lambda's default
-        if not all(identity in found for identity in missing):
-            if time.monotonic() > deadline:
+        if missing and time.monotonic() > deadline:
+            found |= database.transact(partial(_thrown_away, identities=missing))
+            missing = [identity for identity in missing if identity not in found]
+            if missing:
                 raise BronzeBehindError(
                     f"bronze lacks {missing[0].stream} {missing[0].shard} {missing[0].sequence_number} after "
                     f"{wait_seconds:.0f} s: is the bronze sink running?"
                 )
+        if not missing:
+            return [found[identity] for identity in identities]
+        found |= database.transact(partial(_fetch, identities=missing))
+        if not all(identity in found for identity in missing):
             time.sleep(POLL_SECONDS)
 
 
-def _fetch(connection: Connection, identities: Sequence[TransportIdentity]) -> dict[TransportIdentity, bytes]:
-    found = {}
+def _fetch(
+    connection: Connection, identities: Sequence[TransportIdentity]
+) -> dict[TransportIdentity, bytes | None]:
+    found: dict[TransportIdentity, bytes | None] = {}
     for identity in identities:
         place = identity[:5]
         row = connection.execute(
@@ -66,3 +75,15 @@ def _fetch(connection: Connection, identities: Sequence[TransportIdentity]) -> d
         if row is not None and isinstance(row[0], bytes):
             found[identity] = row[0]
     return found
+
+
+def _thrown_away(
+    connection: Connection, identities: Sequence[TransportIdentity]
+) -> dict[TransportIdentity, bytes | None]:
+    streams = {identity.stream for identity in identities}
+    kept_from = {stream: first_day(connection, bronze_name(stream)) for stream in streams}
+    return {
+        identity: None
+        for identity in identities
+        if (day := kept_from[identity.stream]) is not None and identity.arrived_at.date() < day
+    }

@@ -33,6 +33,7 @@ from sink_examples import (
 from sinks.database import Database
 from sinks.records import Failure, dead_letter
 from sinks.registry import SINKS
+from sinks.retention import drop_bronze_before
 from sinks.writers.facts import write_facts
 from sinks.writers.payloads import BronzeBehindError
 from streams.dead_letters import DeadLetter, Reason, encode_dead_letter
@@ -279,10 +280,25 @@ def test_the_same_record_understood_otherwise_is_no_conflict(store: Database) ->
 
 def test_a_conflict_waits_for_bronze_and_then_asks_for_another_try(store: Database) -> None:
     batch = [clean(purchase(1, amount="10"), 1), clean(purchase(1, amount="99"), 2)]
+    write(store, RAW, raw(b"{}", 3))  # of the same day, so that bronze has kept it
     with pytest.raises(BronzeBehindError, match="is the bronze sink running"):
         write_facts(CLEAN_EVENTS, store, batch, 0, bronze_wait_seconds=0.1)
     write(store, RAW, raw(b"{}", 1), raw(b"{}", 2))
     assert len(write(store, CLEAN_EVENTS, *batch)) == 1
+
+
+def test_a_conflict_of_a_day_that_bronze_no_longer_has_is_a_letter_without_payload(store: Database) -> None:
+    events = [purchase(1, amount="10"), purchase(1, amount="99")]
+    batch = [clean(event, number) for number, event in enumerate(events, 1)]
+    write(store, RAW, raw(b"{}", 3))
+    with pytest.raises(BronzeBehindError):
+        write_facts(CLEAN_EVENTS, store, batch, 0, bronze_wait_seconds=0)
+    write(store, RAW, raw(b"{}", 4, at=NOON + timedelta(days=1)))
+    kept_from = NOON.date() + timedelta(days=1)
+    assert all(of.day < kept_from for of in drop_bronze_before(store, kept_from))
+    letters = write_facts(CLEAN_EVENTS, store, batch, 0, bronze_wait_seconds=0)
+    assert [(x.reason, x.payload) for x in letters] == [(Reason.CONFLICTING_EVENT_ID, None)]
+    assert write(store, DEAD_LETTERS, as_record(letters[0])) == []
 
 
 def test_rows_that_the_database_refuses_are_dead_letters_and_the_rest_is_written(store: Database) -> None:
