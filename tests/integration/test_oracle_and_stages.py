@@ -13,8 +13,9 @@ from pathlib import Path
 import psycopg
 import pytest
 from oracle_worlds import World
+from pydantic import SecretStr
 
-from pipeline.comparison import LETTERS
+from pipeline.comparison import LATE_EVENTS, LETTERS
 from pipeline.reconcile import Reconciliation, oracle_config, reconcile
 from pipeline.settings import Settings
 from pipeline.stages import stages_of
@@ -160,6 +161,24 @@ def test_what_is_older_than_sessions_reach_is_listed_and_in_none(settings: Setti
         ).fetchone()
     assert listed is not None
     assert listed[0] > COUNT // 10
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "wrong"),
+    [
+        ("session_gap_seconds", 1799, {"silver_sessions"}),
+        ("email_hash_secret", SecretStr("another"), {"silver_customers"}),
+        ("base_currency", "EUR", {"silver_transactions", "silver_sessions", "silver_customers"}),
+    ],
+)
+def test_a_pipeline_that_goes_by_another_rule_is_found(
+    settings: Settings, store: Database, setting: str, value: object, wrong: set[str]
+) -> None:
+    records = list(World(random.Random(6), END).records(600))
+    run_pipeline(settings.model_copy(update={setting: value}), store, arrivals(records))
+    found = judge(settings, records)
+    # Which events are late depends on the gap, too.
+    assert {table.table for table in found.tables if not table.agrees} - {LATE_EVENTS} == wrong
 
 
 @pytest.mark.parametrize("seed", range(2))
