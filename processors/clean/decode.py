@@ -6,12 +6,12 @@ from typing import Final
 
 import msgspec
 
-from processors.clean.explain import DECIMAL_STRING, Explained, explain, repeated_names
+from processors.clean.explain import CLASS_OF_TYPE, DECIMAL_STRING, Explained, explain, repeated_names
 from processors.clean.json_text import MAX_DEPTH, too_deep_at
 from processors.clean.shapes import Leaf, Many, Shape, shape_of
 from processors.outcomes import Problem, problem
 from streams.dead_letters import Reason
-from streams.events import DECODERS, EVENT_CLASSES, MAX_EVENT_BYTES, STREAMS, Event, Stream
+from streams.events import DECODERS, MAX_EVENT_BYTES, Event, Stream
 
 _NUL_ESCAPE: Final = b"\\u0000"
 """How JSON spells NUL, which Postgres cannot store; a raw one is no JSON."""
@@ -26,9 +26,9 @@ def _decimal_names(shape: Shape) -> set[str]:
     return decimals.union(*map(_decimal_names, shape.fields.values()))
 
 
-def _odd_decimal(stream: Stream) -> re.Pattern[bytes] | None:
+def _odd_decimal(event_class: type[Event]) -> re.Pattern[bytes] | None:
     """Give what finds a decimal string that Python would read and our rule does not, such as "1_000"."""
-    names = set().union(*(_decimal_names(shape_of(c)) for c in EVENT_CLASSES[stream]))
+    names = _decimal_names(shape_of(event_class))
     if not names:
         return None
     known = rf'"(?:{"|".join(sorted(names))})"\s*:\s*"(?!{DECIMAL_STRING}")'
@@ -36,7 +36,7 @@ def _odd_decimal(stream: Stream) -> re.Pattern[bytes] | None:
     return re.compile(f"{known}|{escaped}".encode())
 
 
-_ODD_DECIMALS: Final = {stream: _odd_decimal(stream) for stream in STREAMS}
+_ODD_DECIMALS: Final = {c: odd for c in CLASS_OF_TYPE.values() if (odd := _odd_decimal(c)) is not None}
 
 
 def decode_event(stream: Stream, value: bytes) -> Event | Explained:
@@ -50,7 +50,7 @@ def decode_event(stream: Stream, value: bytes) -> Event | Explained:
         event: Event = DECODERS[stream].decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return _explained(stream, value)
-    odd = _ODD_DECIMALS[stream]
+    odd = _ODD_DECIMALS.get(type(event))
     if _NUL_ESCAPE in value or (odd is not None and odd.search(value)):
         explained = explain(stream, value)
         return explained if explained.problems else event
