@@ -3,7 +3,15 @@
 from pathlib import Path
 from typing import Final
 
-from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBufferManager
+from rocksdict import (
+    BlockBasedIndexType,
+    BlockBasedOptions,
+    Cache,
+    DBCompressionType,
+    Options,
+    Rdict,
+    WriteBufferManager,
+)
 
 DEFAULT_MEMORY_BYTES: Final = 128 * 1024 * 1024
 BLOOM_BITS_PER_KEY: Final = 10
@@ -47,6 +55,11 @@ def open_store(path: Path, memory: StoreMemory) -> Rdict:
     blocks = BlockBasedOptions()
     blocks.set_block_cache(memory.cache)
     blocks.set_cache_index_and_filter_blocks(True)
+    # In pieces: the index or filter of a file in one piece can be larger than a shard of the cache (a 64th of
+    # it), is then not kept, and is read again with each key (measured: 220 µs instead of 17).
+    blocks.set_index_type(BlockBasedIndexType.two_level_index_search())
+    blocks.set_partition_filters(True)
+    blocks.set_pin_top_level_index_and_filter(True)
     blocks.set_bloom_filter(BLOOM_BITS_PER_KEY, False)
     options.set_block_based_table_factory(blocks)
     return Rdict(str(path), options)
