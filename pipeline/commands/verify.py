@@ -115,8 +115,8 @@ def show(report: Report, console: Console) -> None:
         )
     if report.left_alone:
         console.print(
-            f"{report.left_alone} events came when they were older than PIPELINE_SESSION_RETENTION_DAYS: they "
-            f"are facts, but in no session until `pipeline rebuild`",
+            f"{report.left_alone} events came when they were older than PIPELINE_SESSION_RETENTION_DAYS: "
+            f"they are facts, but in no session until `pipeline rebuild`",
             highlight=False,
             soft_wrap=True,
         )
