@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import click
 from confluent_kafka.admin import AdminClient
@@ -12,12 +12,21 @@ from confluent_kafka.admin import AdminClient
 from pipeline.dead_letters import store
 from pipeline.dead_letters.letters import Identity
 from pipeline.dead_letters.options import filters, selection_of
+from pipeline.dead_letters.passing import failed_again, wait_through
 from pipeline.dead_letters.patching import Patch, PatchError, read_patch
-from pipeline.dead_letters.planning import Planner, Refused
+from pipeline.dead_letters.planning import Planner
 from pipeline.dead_letters.rehearsal import Forecast, judge
 from pipeline.dead_letters.replay import CHUNK, Outcome, plan_chunk, settled_already
 from pipeline.dead_letters.replay import replay as send_again
 from pipeline.dead_letters.selection import Selection
+from pipeline.dead_letters.telling import (
+    Fates,
+    fate_text,
+    forecast_json,
+    forecast_text,
+    outcome_json,
+    outcome_text,
+)
 from pipeline.errors import UserError
 from pipeline.sending import INTERRUPTED, Stopping, progress_bar
 from pipeline.settings import Settings, load_settings
@@ -28,8 +37,7 @@ from streams.topics import check_topics, partition_counts, raw_topic
 
 ASK_ABOVE: Final = 10
 """So many letters are touched without asking."""
-MOST_REFUSALS: Final = 20
-"""Letters that cannot be sent are named, but no more than these."""
+WAIT_SECONDS: Final = 600.0
 
 
 class PatchType(click.ParamType):
@@ -60,6 +68,7 @@ class PatchType(click.ParamType):
 )
 @click.option("--new-event-id", is_flag=True, help="Give each an event_id of its own, always the same one.")
 @click.option("--as-it-came", is_flag=True, help="Forget an earlier correction.")
+@click.option("--wait", is_flag=True, help="Wait until they are through, and say what became of them.")
 @click.option("--dry-run", is_flag=True, help="Only say what would become of them, by the real rules.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--json", "as_json", is_flag=True, help="For programs; does not ask either.")
@@ -68,6 +77,7 @@ def replay(
     patch: Patch | None,
     new_event_id: bool,
     as_it_came: bool,
+    wait: bool,
     dry_run: bool,
     yes: bool,
     as_json: bool,
@@ -79,7 +89,8 @@ def replay(
     applied to what came, never to an earlier correction, so doing it twice is doing it once; without one,
     the last correction is sent again, if there was one.
 
-    The exit code is 1 if some could not be sent, with --dry-run also if some would fail again.
+    The exit code is 1 if some could not be sent; with --dry-run also if some would fail again, with --wait if
+    some have.
     """
     settings = load_settings()
     selection = selection_of(given, ("pending",))
@@ -92,16 +103,22 @@ def replay(
         if dry_run:
             forecast = rehearse(settings, connection, chosen, planner, selection, quiet=as_json)
             click.echo(
-                _forecast_json(forecast, len(chosen)) if as_json else forecast_text(forecast, len(chosen))
+                forecast_json(forecast, len(chosen)) if as_json else forecast_text(forecast, len(chosen))
             )
             sys.exit(0 if forecast.is_clear else 1)
         if not as_json:
             confirm(len(chosen), "Send again", yes=yes)
         outcome = _send(settings, connection, chosen, planner, selection, quiet=as_json)
-    click.echo(_outcome_json(outcome, len(chosen)) if as_json else outcome_text(outcome))
+        if not as_json:
+            click.echo(outcome_text(outcome))
+        again = _wait(settings, connection, outcome) if wait else None
+    if as_json:
+        click.echo(outcome_json(outcome, len(chosen), again))
+    elif outcome.sent:
+        click.echo(fate_text(outcome.sent, again))
     if outcome.stopped:
         sys.exit(INTERRUPTED)
-    if outcome.refused:
+    if outcome.refused or again:
         sys.exit(1)
 
 
@@ -191,98 +208,15 @@ def _send(
     return outcome
 
 
+def _wait(settings: Settings, connection: store.Connection, outcome: Outcome) -> Fates:
+    if outcome.sent:
+        wait_through(settings.kafka, WAIT_SECONDS)
+    return failed_again(connection, outcome.sent_letters)
+
+
 def _nothing(connection: store.Connection, given: dict[str, Any]) -> str:
     if given["statuses"]:
         return "nothing to replay: no dead letter is selected"
     exhausted = store.count(connection, selection_of({**given, "statuses": ("exhausted",)}, ()))
     more = f"; {exhausted} are exhausted, which --status exhausted selects" if exhausted else ""
     return f"nothing to replay: no pending dead letter is selected{more}"
-
-
-def outcome_text(outcome: Outcome) -> str:
-    """Tell what was done."""
-    streams = ", ".join(
-        f"{count} to {raw_topic(cast('Stream', s))}" for s, count in sorted(outcome.streams.items())
-    )
-    lines = ["stopped before the end"] if outcome.stopped else []
-    lines.append(
-        f"{outcome.sent} sent again{f' ({streams})' if streams else ''}, {outcome.corrected} corrected"
-    )
-    if outcome.settled:
-        lines.append(f"{outcome.settled} were facts already and are noted as replayed")
-    if outcome.gone:
-        lines.append(f"{outcome.gone} were dealt with by someone else meanwhile")
-    lines += _refusals(outcome.refused)
-    if outcome.sent:
-        lines.append(
-            "see what became of them: `pipeline status --wait-idle`, then `pipeline dead-letters list`"
-        )
-    return "\n".join(lines)
-
-
-def forecast_text(forecast: Forecast, selected: int) -> str:
-    """Tell what would happen."""
-    lines = [
-        f"{selected} dead letter{'s' * (selected != 1)} selected; by the rules and tables as they are now"
-    ]
-    counts = [(forecast.facts, "would become facts"), (forecast.duplicates, "would be duplicates of a fact")]
-    counts += [(forecast.settled, "are facts already"), (forecast.failing.total(), "would fail again")]
-    counts += [(len(forecast.refused), "cannot be sent")]
-    lines += [f"{count:>9}  {what}" for count, what in counts if count]
-    for reason, count in forecast.failing.most_common():
-        example = forecast.examples[reason]
-        lines += [f"{count:>9}  {reason}, for example {example.error}", f"{'':>11}{example.identity}"]
-    return "\n".join([*lines, *_refusals(forecast.refused), "nothing was touched"])
-
-
-def _refusals(refused: list[Refused]) -> list[str]:
-    if not refused:
-        return []
-    lines = [f"{len(refused)} cannot be sent:"]
-    lines += [f"  {letter.identity}: {why}" for letter, why in refused[:MOST_REFUSALS]]
-    more = len(refused) - MOST_REFUSALS
-    return [*lines, f"  and {more} more: --json has them all"] if more > 0 else lines
-
-
-def _outcome_json(outcome: Outcome, selected: int) -> str:
-    return json.dumps(
-        {
-            "selected": selected,
-            "sent": outcome.sent,
-            "corrected": outcome.corrected,
-            "settled": outcome.settled,
-            "gone": outcome.gone,
-            "streams": outcome.streams,
-            "refused": _refused_json(outcome.refused),
-            "stopped": outcome.stopped,
-        },
-        ensure_ascii=False,
-    )
-
-
-def _forecast_json(forecast: Forecast, selected: int) -> str:
-    return json.dumps(
-        {
-            "selected": selected,
-            "facts": forecast.facts,
-            "duplicates": forecast.duplicates,
-            "settled": forecast.settled,
-            "failing": [
-                {
-                    "reason": reason,
-                    "letters": count,
-                    "example": {
-                        "identity": str(forecast.examples[reason].identity),
-                        "error": forecast.examples[reason].error,
-                    },
-                }
-                for reason, count in forecast.failing.most_common()
-            ],
-            "refused": _refused_json(forecast.refused),
-        },
-        ensure_ascii=False,
-    )
-
-
-def _refused_json(refused: list[Refused]) -> list[dict[str, str]]:
-    return [{"identity": str(letter.identity), "why": why} for letter, why in refused]

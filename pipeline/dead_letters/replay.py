@@ -23,13 +23,18 @@ class Outcome:
     selected in. `stopped` is true when it was interrupted before the end.
     """
 
-    sent: int = 0
+    sent_letters: list[Identity] = field(default_factory=list)
     corrected: int = 0
     settled: int = 0
     gone: int = 0
     refused: list[Refused] = field(default_factory=list)
-    streams: Counter[str] = field(default_factory=Counter)
+    topics: Counter[str] = field(default_factory=Counter)
     stopped: bool = False
+
+    @property
+    def sent(self) -> int:
+        """How many were sent."""
+        return len(self.sent_letters)
 
 
 def replay(
@@ -89,8 +94,9 @@ def _replay_chunk(
     to_send = [plan for plan in planned if plan.letter.identity not in done]
     # The correction is stored before it is sent: else a rebuild could lack what a fact was made from.
     store.keep_corrections(connection, [(plan.letter, plan.correction) for plan in to_send])
-    if to_send:
-        forwarder.forward(plan.to_message() for plan in to_send)
+    messages = [plan.to_message() for plan in to_send]
+    if messages:
+        forwarder.forward(messages)
     store.mark_replayed(
         connection,
         [
@@ -98,10 +104,10 @@ def _replay_chunk(
             *((plan.letter, done[plan.letter.identity]) for plan in planned if plan.letter.identity in done),
         ],
     )
-    outcome.sent += len(to_send)
+    outcome.sent_letters += (plan.letter.identity for plan in to_send)
     outcome.corrected += sum(plan.correction is not None for plan in to_send)
     outcome.settled += len(done)
-    outcome.streams.update(plan.letter.stream for plan in to_send)
+    outcome.topics.update(message.topic for message in messages)
 
 
 def plan_chunk(

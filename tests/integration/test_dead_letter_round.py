@@ -244,7 +244,8 @@ def test_a_thousand_broken_records_are_corrected_and_silver_is_as_if_they_had_be
     for reason in ("missing_field", "wrong_type", "unknown_event_type"):
         forecast = pipeline.replay("--reason", reason, "--patch", PATCHES[reason], "--dry-run")
         assert forecast["facts"] == expected[reason]
-        assert pipeline.replay("--reason", reason, "--patch", PATCHES[reason])["sent"] == expected[reason]
+        done = pipeline.replay("--reason", reason, "--patch", PATCHES[reason], "--wait")
+        assert (done["sent"], done["failed_again"]) == (expected[reason], [])
     killed = multiprocessing.get_context("spawn").Process(
         target=replay_and_die, args=(platform.postgres_url, kafka, "unknown_version")
     )
@@ -257,8 +258,10 @@ def test_a_thousand_broken_records_are_corrected_and_silver_is_as_if_they_had_be
     assert rest.get("sent", 0) == max(0, expected["unknown_version"] - 500)
     pipeline.settle()
 
-    # What cannot be corrected fails in the same way, and is exhausted.
-    assert pipeline.replay()["sent"] == hopeless
+    # What cannot be corrected fails in the same way, and is exhausted; who waits is told.
+    again = pipeline.replay("--wait", code=1)
+    assert again["sent"] == hopeless
+    assert again["failed_again"] == [{"reason": "not_json", "status": "exhausted", "letters": hopeless}]
     pipeline.settle()
     replayed = {("replayed", r, 0): n for r, n in expected.items() if r != "not_json"}
     assert pipeline.letters() == {**replayed, ("exhausted", "not_json", 1): hopeless}

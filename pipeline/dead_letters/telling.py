@@ -1,0 +1,111 @@
+"""What a replay did, or would do, in words and as JSON. Pure."""
+
+import json
+from collections import Counter
+from typing import Final
+
+from pipeline.dead_letters.planning import Refused
+from pipeline.dead_letters.rehearsal import Forecast
+from pipeline.dead_letters.replay import Outcome
+
+MOST_REFUSALS: Final = 20
+"""Letters that cannot be sent are named, but no more than these."""
+
+Fates = Counter[tuple[str, str]]
+"""How many letters failed again, by reason and status."""
+
+
+def outcome_text(outcome: Outcome) -> str:
+    """Tell what was done."""
+    topics = ", ".join(f"{count} to {topic}" for topic, count in sorted(outcome.topics.items()))
+    lines = ["stopped before the end"] if outcome.stopped else []
+    lines.append(
+        f"{outcome.sent} sent again{f' ({topics})' if topics else ''}, {outcome.corrected} corrected"
+    )
+    if outcome.settled:
+        lines.append(f"{outcome.settled} were facts already and are noted as replayed")
+    if outcome.gone:
+        lines.append(f"{outcome.gone} were dealt with by someone else meanwhile")
+    lines += _refusals(outcome.refused)
+    return "\n".join(lines)
+
+
+def fate_text(sent: int, again: Fates | None) -> str:
+    """Tell what became of what was sent; None: nobody has waited for it."""
+    if again is None:
+        return "see what became of them: `pipeline status --wait-idle`, then `pipeline dead-letters list`"
+    lines = [f"{sent - again.total()} of them are facts now, or duplicates of one"]
+    lines += [f"{count} failed again: {reason}, {status}" for (reason, status), count in again.most_common()]
+    return "\n".join(lines)
+
+
+def forecast_text(forecast: Forecast, selected: int) -> str:
+    """Tell what would happen."""
+    lines = [
+        f"{selected} dead letter{'s' * (selected != 1)} selected; by the rules and tables as they are now"
+    ]
+    counts = [(forecast.facts, "would become facts"), (forecast.duplicates, "would be duplicates of a fact")]
+    counts += [(forecast.settled, "are facts already"), (forecast.failing.total(), "would fail again")]
+    counts += [(len(forecast.refused), "cannot be sent")]
+    lines += [f"{count:>9}  {what}" for count, what in counts if count]
+    for reason, count in forecast.failing.most_common():
+        example = forecast.examples[reason]
+        lines += [f"{count:>9}  {reason}, for example {example.error}", f"{'':>11}{example.identity}"]
+    return "\n".join([*lines, *_refusals(forecast.refused), "nothing was touched"])
+
+
+def _refusals(refused: list[Refused]) -> list[str]:
+    if not refused:
+        return []
+    lines = [f"{len(refused)} cannot be sent:"]
+    lines += [f"  {letter.identity}: {why}" for letter, why in refused[:MOST_REFUSALS]]
+    more = len(refused) - MOST_REFUSALS
+    return [*lines, f"  and {more} more: --json has them all"] if more > 0 else lines
+
+
+def outcome_json(outcome: Outcome, selected: int, again: Fates | None) -> str:
+    """Give an outcome as JSON; `failed_again` is null if nobody has waited for it."""
+    fates = [{"reason": r, "status": s, "letters": n} for (r, s), n in (again or {}).items()]
+    return json.dumps(
+        {
+            "selected": selected,
+            "sent": outcome.sent,
+            "corrected": outcome.corrected,
+            "settled": outcome.settled,
+            "gone": outcome.gone,
+            "topics": outcome.topics,
+            "refused": _refused_json(outcome.refused),
+            "stopped": outcome.stopped,
+            "failed_again": None if again is None else fates,
+        },
+        ensure_ascii=False,
+    )
+
+
+def forecast_json(forecast: Forecast, selected: int) -> str:
+    """Give a forecast as JSON."""
+    return json.dumps(
+        {
+            "selected": selected,
+            "facts": forecast.facts,
+            "duplicates": forecast.duplicates,
+            "settled": forecast.settled,
+            "failing": [
+                {
+                    "reason": reason,
+                    "letters": count,
+                    "example": {
+                        "identity": str(forecast.examples[reason].identity),
+                        "error": forecast.examples[reason].error,
+                    },
+                }
+                for reason, count in forecast.failing.most_common()
+            ],
+            "refused": _refused_json(forecast.refused),
+        },
+        ensure_ascii=False,
+    )
+
+
+def _refused_json(refused: list[Refused]) -> list[dict[str, str]]:
+    return [{"identity": str(letter.identity), "why": why} for letter, why in refused]
