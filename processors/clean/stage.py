@@ -18,7 +18,7 @@ from streams.events import Stream
 from streams.facts import RAW_AT, encode_fact
 from streams.silver import Revision
 from streams.topics import DEAD_LETTERS, raw_topic
-from streams.transport import TransportIdentity, identity_of, to_headers
+from streams.transport import LAST_MS, TransportIdentity, identity_of, to_headers
 
 PROCESSOR_VERSION: Final = "2"
 MAX_PAYLOAD_BYTES: Final = 2 * 1024 * 1024
@@ -106,7 +106,9 @@ class CleanStage:
             value = encode_fact(fact)
         except Exception as error:  # noqa: BLE001  (a defect of ours: the record is kept as a dead letter)
             return refuse([problem(Reason.PROCESSING_ERROR, "$", f"{type(error).__name__}: {error}")])
-        headers = [*to_headers(identity), (RAW_AT, b"%d" % record.timestamp)]
+        headers = to_headers(identity)
+        if 0 <= record.timestamp <= LAST_MS:  # whoever wrote the record may have said anything
+            headers.append((RAW_AT, b"%d" % record.timestamp))
         return Output(topic, key.encode(), value, headers)
 
 

@@ -97,7 +97,8 @@ def hostile_records(rng: random.Random, count: int) -> dict[Stream, list[ARecord
         stream = stream_for(rng, stream, STREAMS)
         identity = TransportIdentity(stream, 1, "s-0", str(number), 0, "k", ARRIVED_MS)
         headers: Any = to_headers(identity)
-        record = ARecord(mutate(rng, value, values), random_headers(rng, headers), number)
+        timestamp = ARRIVED_MS if rng.random() < 0.97 else rng.choice((-1, 0, 2**62, -(2**62)))
+        record = ARecord(mutate(rng, value, values), random_headers(rng, headers), number, b"k", timestamp)
         records[stream].append(record)
     return records
 

@@ -112,6 +112,17 @@ def test_hostile_headers_are_none(name: str, value: bytes | None) -> None:
     assert len(run(make_stage(), [example("purchase")], headers=headers).outputs) == 1
 
 
+@pytest.mark.parametrize("timestamp", [-1, 2**62])
+def test_a_hostile_timestamp_of_kafka_is_not_carried_on(timestamp: int) -> None:
+    value, headers = to_bytes(example("purchase")), to_headers(identity())
+    record: Any = SimpleNamespace(key=b"k", value=value, headers=headers, timestamp=timestamp, offset=0)
+    stage = make_stage()
+    (clean,) = stage.process(
+        Batch(stage.topic, 3, [record], 0, 1, None), State(), Revision(0, 0), NOON
+    ).outputs
+    assert "raw_at" not in dict(clean.headers)
+
+
 def test_a_defect_of_ours_keeps_the_record_as_a_dead_letter(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("\ud800" * 1_000)
