@@ -71,7 +71,8 @@ def rebuild(
         )
     began = time.monotonic()
     try:
-        with quiet(settings, click.echo):
+        drained = bool(some or days or recreate_topics)
+        with quiet(settings, click.echo, drained=drained):
             total, on_days = _look(settings, [day.date() for day in days])
             some |= on_days
             if days and not some:

@@ -1,4 +1,8 @@
-"""A rebuild wants nothing under way: the workers of this machine are paused, all others must be."""
+"""What must not move while silver is rebuilt: workers of this machine are paused, all others must be stopped.
+
+Everything that stages have merged has to be in bronze, or a rebuilt state would lack it for ever. What waits
+in front of stages and sinks may wait: it is merged again later, and finds itself there already.
+"""
 
 import json
 import time
@@ -10,7 +14,6 @@ from pipeline.errors import UserError
 from pipeline.local.attached import attached_supervisor
 from pipeline.local.supervisor import Supervisor
 from pipeline.settings import Settings
-from sinks.registry import SINKS
 from streams.events import STREAMS
 from streams.groups import committed_offsets, members_of
 from streams.lag import topic_lags
@@ -18,50 +21,79 @@ from streams.topics import CLEAN_EVENTS, CLEAN_PRODUCTS, PROCESS_GROUP, SINK_GRO
 
 RAW: Final = tuple(raw_topic(stream) for stream in STREAMS)
 SOURCES: Final = frozenset({"ingest"})
-WORKERS: Final = frozenset({"process", "sink", "gold"})
-DRAIN_SECONDS: Final = 600.0
+STAGES: Final = frozenset({"process"})
+READERS: Final = frozenset({"sink", "gold"})
+WAIT_SECONDS: Final = 600.0
 LEAVE_SECONDS: Final = 30.0
 POLL_SECONDS: Final = 0.5
-HOW_TO_STOP: Final = (
-    "stop the ingest workers, wait until `pipeline status` shows nothing waiting in Kafka, stop the process "
-    "and sink workers and gold, and run this again"
-)
 
 
 @contextmanager
 def quiet(
-    settings: Settings, say: Callable[[str], None], leave_seconds: float = LEAVE_SECONDS
+    settings: Settings,
+    say: Callable[[str], None],
+    *,
+    drained: bool = False,
+    leave_seconds: float = LEAVE_SECONDS,
 ) -> Iterator[None]:
-    """Hold the pipeline still while the block runs: everything in Kafka is worked off, no worker runs.
+    """Hold the pipeline still while the block runs: no worker runs, and bronze has all that was merged.
 
-    Workers of a local platform are stopped, the source first, and started again afterwards. What arrives
-    meanwhile waits on Kinesis.
+    Workers of a local platform are stopped, in an order that leads there, and started again afterwards.
 
     Args:
         settings: of the pipeline.
         say: takes one line about what goes on.
+        drained: stages and bronze are also through with everything in Kafka, and nothing new comes: a state
+            that goes on is to be corrected, or topics are to be deleted.
         leave_seconds: how long to wait for workers to leave that were stopped, or killed, a moment ago.
 
     Raises:
-        UserError: workers run elsewhere, or something is not worked off.
+        UserError: workers run elsewhere, or bronze or the stages are behind; the message says what to do.
     """
     supervisor = attached_supervisor(settings)
     if supervisor is None:
-        _require_quiet(settings, leave_seconds)
+        _require_quiet(settings, drained=drained, leave_seconds=leave_seconds)
         yield
         return
     paused = _Paused(settings, supervisor)
     try:
-        if paused.stop(SOURCES) | paused.running(WORKERS):
+        if paused.running(STAGES | READERS):
             say("pausing the workers")
-        if paused.running(WORKERS):
-            _wait_through(settings)
-        paused.stop(WORKERS)
-        _require_quiet(settings, leave_seconds)
+        if drained:
+            paused.stop(SOURCES)
+            if paused.running(STAGES):
+                _wait(lambda: is_drained(settings))
+        paused.stop(STAGES)
+        if "sink" in {name.split("-")[0] for name in paused.running(READERS)}:
+            _wait(lambda: bronze_has_all(settings))
+        paused.stop(READERS)
+        _require_quiet(settings, drained=drained, leave_seconds=leave_seconds)
         yield
     finally:
         if paused.start():
             say("the workers go on")
+
+
+def bronze_has_all(settings: Settings) -> bool:
+    """Say whether everything that the stages have read is in bronze.
+
+    Raises:
+        KafkaUnreachableError: no broker answers.
+    """
+    read = committed_offsets(settings.kafka, PROCESS_GROUP, RAW)
+    stored = committed_offsets(settings.kafka, SINK_GROUP, RAW)
+    return all(stored[place] >= offset for place, offset in read.items())
+
+
+def is_drained(settings: Settings) -> bool:
+    """Say whether the stages are through with everything in Kafka, and bronze has all of it.
+
+    Raises:
+        KafkaUnreachableError: no broker answers.
+    """
+    stages = topic_lags(settings.kafka, PROCESS_GROUP, (*RAW, CLEAN_EVENTS, CLEAN_PRODUCTS))
+    bronze = topic_lags(settings.kafka, SINK_GROUP, RAW)
+    return not any(hop.lag for hop in (*stages, *bronze))
 
 
 class _Paused:
@@ -95,39 +127,35 @@ class _Paused:
         return self._names
 
 
-def is_through(settings: Settings) -> bool:
-    """Say whether everything in Kafka is worked off; what no group has read yet of raw topics may wait.
-
-    Raises:
-        KafkaUnreachableError: no broker answers.
-    """
-    raw = [committed_offsets(settings.kafka, group, RAW) for group in (PROCESS_GROUP, SINK_GROUP)]
-    after = [topic for topic in SINKS if topic not in RAW]
-    clean = (CLEAN_EVENTS, CLEAN_PRODUCTS)
-    return (
-        raw[0] == raw[1]
-        and not any(hop.lag for hop in topic_lags(settings.kafka, PROCESS_GROUP, clean))
-        and not any(hop.lag for hop in topic_lags(settings.kafka, SINK_GROUP, after))
-    )
-
-
-def _wait_through(settings: Settings) -> None:
-    deadline = time.monotonic() + DRAIN_SECONDS
-    while not is_through(settings):
+def _wait(reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not reached():
         if time.monotonic() > deadline:
             raise UserError(
-                f"the workers are not through after {DRAIN_SECONDS:.0f} s: see `pipeline status`, and run "
-                f"this again"
+                f"the workers are not through after {WAIT_SECONDS:.0f} s: see `pipeline status`, and run this "
+                f"again"
             )
         time.sleep(POLL_SECONDS)
 
 
-def _require_quiet(settings: Settings, leave_seconds: float) -> None:
+def _require_quiet(settings: Settings, *, drained: bool, leave_seconds: float) -> None:
     deadline = time.monotonic() + leave_seconds
-    for group in (PROCESS_GROUP, SINK_GROUP):
+    for group, how in (
+        (PROCESS_GROUP, "stop them (ingest may go on)"),
+        (SINK_GROUP, "when they have caught up with the raw topics (`pipeline status`), stop them"),
+    ):
         while (members := members_of(settings.kafka, group)) and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
         if members:
-            raise UserError(f"{members} workers of {group} are running: {HOW_TO_STOP}")
-    if not is_through(settings):
-        raise UserError(f"not everything in Kafka is worked off, so bronze lacks some of it: {HOW_TO_STOP}")
+            raise UserError(f"{members} workers of {group} are running: {how}, and run this again")
+    if not bronze_has_all(settings):
+        raise UserError(
+            "bronze lacks some of what the stages have read: start `pipeline sink` until it has caught up "
+            "with the raw topics (`pipeline status`), stop it, and run this again"
+        )
+    if drained and not is_drained(settings):
+        raise UserError(
+            "not everything in Kafka is worked off: stop the ingest workers, let `pipeline process` and "
+            "`pipeline sink` run until `pipeline status` shows nothing waiting, stop them, and run this "
+            "again. If they cannot run, rebuild everything"
+        )
