@@ -132,7 +132,7 @@ def _wait(reached: Callable[[], bool]) -> None:
     while not reached():
         if time.monotonic() > deadline:
             raise UserError(
-                f"the workers are not through after {WAIT_SECONDS:.0f} s: see `pipeline status`, and run this "
+                f"the workers are not through after {WAIT_SECONDS:.0f} s: see `pipeline status`, run this "
                 f"again"
             )
         time.sleep(POLL_SECONDS)
