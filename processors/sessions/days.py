@@ -23,7 +23,7 @@ from msgspec import Struct
 from processors.sessions.clock import EVER
 from processors.sessions.ids import CHUNK_BYTES, Chunks, ids_among, names_of, sealed
 from processors.sessions.keys import chunk_key, day_key
-from processors.sessions.session import DAY_US, NewEvent, SessionState, session_of
+from processors.sessions.session import DAY_US, NewEvent, SessionState, higher, session_of
 from streams.silver import LateOutcome
 
 
@@ -72,7 +72,9 @@ class VisitorDays:
         if record is None:
             stored = self._stored[day] = self._read(day_key(self._visitor_id, day)) or b""
             record = self._records[day] = _decode(stored) if stored else DayRecord([])
-            self._overfull += [(s.first_us, s.last_us, s.through) for s in record.sessions if s.is_overfull]
+            self._overfull += [
+                (s.first_us, s.last_us, s.through) for s in record.sessions if s.through is not None
+            ]
         return record
 
     def merge(self, events: list[NewEvent], first_day: int = EVER) -> list[Told]:
@@ -134,7 +136,7 @@ class VisitorDays:
         chunks: dict[bytes, bytes] = {}
         for session in record.sessions:
             if session.is_overfull:
-                session.through = max(session.through, through)
+                session.through = higher(session.through, through)
             elif len(session.ids) < CHUNK_BYTES:
                 continue
             session.ids, new = sealed(day, session.ids, whole=session.is_overfull)

@@ -43,7 +43,7 @@ class SessionState(Struct, array_like=True):
 
     `ids` are hashes of the events' ids, one behind the other; older ones are in chunks of their own, which
     `chunks` names. With more than `KEPT_IDS` events it is overfull: no more ids are kept, and `through` is
-    the input offset up to which everything of the visitor has been merged.
+    the input offset (which a rebuild counts below 0) up to which everything of the visitor has been merged.
     """
 
     first_us: int
@@ -74,7 +74,7 @@ class SessionState(Struct, array_like=True):
     seen_bot: bool = False
     ids: bytes = b""
     chunks: bytes = b""
-    through: int = -1
+    through: int | None = None
 
     @property
     def start_day(self) -> int:
@@ -129,7 +129,7 @@ class SessionState(Struct, array_like=True):
             self.exit_us, self.exit_id, self.exit_page = other.exit_us, other.exit_id, other.exit_page
         self.is_customers |= other.is_customers
         self.seen_bot |= other.seen_bot
-        self.through = max(self.through, other.through)
+        self.through = higher(self.through, other.through)
 
     def _begin_with(self, new: NewEvent) -> None:
         event = new.event
@@ -150,6 +150,13 @@ _COUNTED_AS: Final = {
     "purchase": "purchases",
 }
 _SIGN: Final = {"purchase": 1, "refund": -1}
+
+
+def higher(a: int | None, b: int | None) -> int | None:
+    """Give the higher of two offsets; None is below all."""
+    if a is None or b is None:
+        return b if a is None else a
+    return max(a, b)
 
 
 def session_of(run: Sequence[NewEvent]) -> SessionState:

@@ -16,6 +16,7 @@ from processors.sessions import days, ids, session
 from processors.sessions.keys import day_bound, day_key
 from processors.sessions.stage import SessionsStage
 from streams.engine.batch import Result
+from streams.engine.offline import FIRST_OFFSET
 from streams.facts import VisitorEvent
 from streams.topics import MAX_MESSAGE_BYTES, SILVER_SESSIONS
 
@@ -101,6 +102,16 @@ def test_a_replay_into_an_overfull_session_is_not_counted_again() -> None:
     assert partition.row()["events"] == 10_500
     partition.take(views(10_500, 1))
     assert partition.row()["events"] == 10_501
+
+
+def test_a_rebuild_counts_overfull_sessions_too_though_its_offsets_are_below_0() -> None:
+    partition = Partition()
+    partition.next = FIRST_OFFSET
+    for start in range(0, 12_000, 1000):
+        partition.take(views(start, 1000))
+    assert partition.row()["events"] == 12_000
+    partition.take(views(12_000, 5), at=0)  # the live pipeline goes on
+    assert partition.row()["events"] == 12_005
 
 
 def test_a_repetition_in_an_overfull_session_is_known_by_the_first_10_000_ids_only() -> None:
