@@ -7,7 +7,7 @@ from typing import Any
 import click
 from rich.table import Table
 
-from pipeline.commands.dead_letters_replay import confirm, replay
+from pipeline.commands.dead_letters_replay import confirm, replay, say_if_waiting
 from pipeline.console import make_console
 from pipeline.dead_letters import store
 from pipeline.dead_letters.letters import Letter
@@ -98,6 +98,7 @@ def discard(yes: bool, as_json: bool, **given: Any) -> None:
         chosen = store.identities(connection, selection_of(given, ("pending",)))
         if not as_json:
             confirm(len(chosen), "Discard", yes=yes)
+        say_if_waiting(connection)
         with store.one_at_a_time(connection):
             discarded = store.discard(connection, chosen)
     click.echo(json.dumps({"discarded": discarded}) if as_json else f"{discarded} dead letters discarded")

@@ -136,6 +136,12 @@ def confirm(letters: int, what: str, *, yes: bool) -> None:
         raise UserError("nothing was touched")
 
 
+def say_if_waiting(connection: store.Connection) -> None:
+    """Say that it will take longer, if it will."""
+    if store.is_locked(connection):
+        click.echo("another replay or discard, or a rebuild, is under way: waiting for it", err=True)
+
+
 def rehearse(
     settings: Settings,
     connection: store.Connection,
@@ -186,8 +192,7 @@ def _send(
 ) -> Outcome:
     admin = AdminClient(settings.kafka.librdkafka())
     check_topics(partition_counts(admin), map(raw_topic, STREAMS), settings.partitions)
-    if store.is_locked(connection):
-        click.echo("another replay or discard is under way: waiting for it", err=True)
+    say_if_waiting(connection)
     outcome, stopping = Outcome(), Stopping()
     try:
         with progress_bar("sending again", len(chosen), quiet=quiet) as progress, stopping.on_signals():

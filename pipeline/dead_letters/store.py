@@ -25,13 +25,13 @@ from pipeline.dead_letters.selection import (
 )
 from pipeline.dead_letters.show import Shown
 from pipeline.errors import UserError
+from pipeline.locks import CORRECTIONS
 from sinks.conservation import FACTS_OF_STREAM
 from sinks.schema import BRONZE
 from streams.events import STREAMS
 
 Connection = psycopg.Connection[Any]
 
-_LOCK: Final = "pipeline dead-letters"
 _IS_KEY: Final = " AND ".join(f"letter.{name} = wanted.{name}" for name in KEY)
 _WANTED: Final = f"{UNNEST_IDENTITIES} AS wanted ({', '.join(KEY)})"
 
@@ -84,24 +84,21 @@ def connect(url: str) -> Iterator[Connection]:
 
 @contextmanager
 def one_at_a_time(connection: Connection) -> Iterator[None]:
-    """Hold the lock that replays and discards take, waiting for whoever has it; gone with the connection."""
-    connection.execute("SELECT pg_advisory_lock(hashtext(%s))", (_LOCK,))
+    """Hold the lock of replays, discards and rebuilds, waiting for whoever has it; gone with the connection."""
+    connection.execute("SELECT pg_advisory_lock(%s)", (CORRECTIONS,))
     try:
         yield
     finally:
         if not connection.closed:
-            connection.execute("SELECT pg_advisory_unlock(hashtext(%s))", (_LOCK,))
+            connection.execute("SELECT pg_advisory_unlock(%s)", (CORRECTIONS,))
 
 
 def is_locked(connection: Connection) -> bool:
-    """Tell whether another replay or discard is under way."""
-    row = connection.execute(
-        "SELECT pg_try_advisory_lock(hashtext(%s)), pg_backend_pid()", (_LOCK,)
-    ).fetchone()
-    if row is not None and row[0]:
-        connection.execute("SELECT pg_advisory_unlock(hashtext(%s))", (_LOCK,))
-        return False
-    return True
+    """Tell whether another replay or discard, or a rebuild, is under way."""
+    row = connection.execute("SELECT pg_try_advisory_lock(%s)", (CORRECTIONS,)).fetchone()
+    if row == (True,):
+        connection.execute("SELECT pg_advisory_unlock(%s)", (CORRECTIONS,))
+    return row != (True,)
 
 
 def count(connection: Connection, selection: Selection) -> int:

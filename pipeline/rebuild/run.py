@@ -17,6 +17,7 @@ from confluent_kafka.admin import AdminClient
 
 from pipeline.errors import UserError
 from pipeline.gold import LOCK_KEY as GOLD_LOCK
+from pipeline.locks import CORRECTIONS
 from pipeline.rebuild.compute import ENTITIES, Computed
 from pipeline.rebuild.state import Revisions, publish_all, publish_visitors
 from pipeline.settings import Settings
@@ -172,9 +173,9 @@ def _rebuilding(settings: Settings) -> Iterator[tuple[psycopg.Connection[Any], P
         TemporaryDirectory(prefix="rebuild-", dir=settings.home) as folder,
         psycopg.connect(settings.postgres_url.get_secret_value(), autocommit=True) as connection,
     ):
-        row = connection.execute("SELECT pg_try_advisory_lock(%s)", (LOCK_KEY,)).fetchone()
+        row = connection.execute("SELECT pg_try_advisory_lock(%s)", (CORRECTIONS,)).fetchone()
         if row != (True,):
-            raise UserError("another rebuild is running")
+            raise UserError("another rebuild is running, or a replay of dead letters: wait for its end")
         with connection.transaction():
             tables.begin(connection)
         try:

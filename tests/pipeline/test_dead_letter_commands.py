@@ -8,6 +8,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from pipeline.dead_letters.planning import Planner, new_event_id
 from pipeline.dead_letters.replay import Outcome, replay
 from pipeline.dead_letters.selection import GROUPS, Selection
 from pipeline.local.platform import LocalPlatform
+from pipeline.locks import CORRECTIONS
 from pipeline.prepare import make_topics
 from sinks.migrate import upgrade
 from sinks.roles import prepare_reader
@@ -276,6 +278,19 @@ def test_discarding_closes_what_is_open_and_nothing_else(url: str, invoke: Invok
     assert invoke("discard", some()[3].identity).stdout.startswith("1 ")
     assert invoke("discard", some()[6].identity, "--status", "all", "--yes").stdout.startswith("0 ")
     assert statuses(url)["7"] == "replayed"
+
+
+def test_during_a_rebuild_or_another_replay_letters_are_left_alone(url: str, invoke: Invoke) -> None:
+    save(url, some())
+    with psycopg.connect(url, autocommit=True) as other:
+        other.execute("SELECT pg_advisory_lock(%s)", (CORRECTIONS,))
+        waiting = ThreadPoolExecutor(1).submit(invoke, "discard", "--reason", "not_json")
+        time.sleep(1)
+        assert not waiting.done()
+        assert statuses(url)["3"] == "pending"
+    done = waiting.result(30)
+    assert "waiting for it" in done.stderr
+    assert statuses(url)["3"] == "discarded"
 
 
 # -- replaying
