@@ -84,7 +84,7 @@ def connect(url: str) -> Iterator[Connection]:
 
 @contextmanager
 def one_at_a_time(connection: Connection) -> Iterator[None]:
-    """Hold the lock of replays, discards and rebuilds, waiting for whoever has it; gone with the connection."""
+    """Hold the lock of replays, discards and rebuilds, waiting for it; it goes with the connection."""
     connection.execute("SELECT pg_advisory_lock(%s)", (CORRECTIONS,))
     try:
         yield
