@@ -21,7 +21,7 @@ import msgspec
 from msgspec import Struct
 
 from processors.sessions.clock import EVER
-from processors.sessions.ids import CHUNK_BYTES, Chunks, ids_among, names_of, sealed
+from processors.sessions.ids import CHUNK_BYTES, Chunks, capped, ids_among, names_of, sealed
 from processors.sessions.keys import chunk_key, day_key
 from processors.sessions.session import DAY_US, NewEvent, SessionState, higher, session_of
 from streams.silver import LateOutcome
@@ -136,6 +136,8 @@ class VisitorDays:
         chunks: dict[bytes, bytes] = {}
         for session in record.sessions:
             if session.is_overfull:
+                # Not before: until the batch is through, what it repeats is known by all ids.
+                session.ids, session.chunks = capped(session.ids, session.chunks)
                 session.through = higher(session.through, through)
             elif len(session.ids) < CHUNK_BYTES:
                 continue

@@ -19,9 +19,6 @@ _FEW: Final = 16
 REMEMBERED_CHUNKS: Final = 256
 """In memory, at some 45 KiB each."""
 
-SessionIds = tuple[int, bytes, bytes]
-"""A session's number of events, the ids it carries itself, and the names of its chunks."""
-
 
 def hash_of(event_id: bytes) -> bytes:
     """Give what is kept of an event's id. Of 10,000 random ids two are the same in 1 of 10^11 sessions."""
@@ -67,21 +64,6 @@ def _each(row: bytes, width: int) -> Iterator[bytes]:
     return (row[i : i + width] for i in range(0, len(row), width))
 
 
-def joined_ids(one: SessionIds, other: SessionIds) -> tuple[bytes, bytes]:
-    """Give the ids and chunks of two sessions that become one, of at most `KEPT_IDS` ids."""
-    events, ids, chunks = one
-    other_events, other_ids, other_chunks = other
-    room = KEPT_IDS - events
-    if room <= 0:
-        return ids, chunks
-    if other_events > KEPT_IDS:
-        return other_ids, other_chunks
-    # All chunks of a session that has room are full ones.
-    taken = min(len(other_chunks) // NAME_BYTES, room // CHUNK_IDS)
-    room -= taken * CHUNK_IDS
-    return ids + other_ids[: room * ID_BYTES], chunks + other_chunks[: taken * NAME_BYTES]
-
-
 def names_of(chunks: bytes) -> Iterator[bytes]:
     """Give the names of a session's chunks."""
     return _each(chunks, NAME_BYTES)
@@ -100,3 +82,10 @@ def sealed(day: int, ids: bytes, *, whole: bool) -> tuple[bytes, dict[bytes, byt
         chunk, ids = ids[:CHUNK_BYTES], ids[CHUNK_BYTES:]
         chunks[chunk_name(day, blake2b(chunk, digest_size=DIGEST_BYTES).digest())] = chunk
     return ids, chunks
+
+
+def capped(ids: bytes, chunks: bytes) -> tuple[bytes, bytes]:
+    """Give the ids that an overfull session goes on carrying, and its chunks: `KEPT_IDS` at most."""
+    names = chunks[: -(-KEPT_IDS // CHUNK_IDS) * NAME_BYTES]
+    room = max(0, KEPT_IDS - len(names) // NAME_BYTES * CHUNK_IDS)
+    return ids[: room * ID_BYTES], names

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from msgspec import Struct
 
-from processors.sessions.ids import KEPT_IDS, joined_ids
+from processors.sessions.ids import KEPT_IDS
 from streams.facts import VisitorEvent
 from streams.silver import Session
 
@@ -96,7 +96,7 @@ class SessionState(Struct, array_like=True):
         if run[0] < (self.first_us, self.first_id):
             self._begin_with(run[0])
         self.last_us = max(self.last_us, run[-1].at_us)
-        self.ids += b"".join([new.id_hash for new in run[: max(0, KEPT_IDS - self.events)]])
+        self.ids += b"".join([new.id_hash for new in run])
         self.events += len(run)
         for new in run:
             event = new.event
@@ -114,9 +114,8 @@ class SessionState(Struct, array_like=True):
 
     def absorb(self, other: "SessionState") -> None:
         """Take over a session that has no event in common with this one."""
-        self.ids, self.chunks = joined_ids(
-            (self.events, self.ids, self.chunks), (other.events, other.ids, other.chunks)
-        )
+        self.ids += other.ids
+        self.chunks += other.chunks
         if (other.first_us, other.first_id) < (self.first_us, self.first_id):
             for name in _OF_FIRST_EVENT:
                 setattr(self, name, getattr(other, name))

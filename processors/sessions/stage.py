@@ -15,7 +15,7 @@ from streams.engine.batch import Batch, Output, Result, StateReader
 from streams.silver import REVISION, LateEvent, Revision, SessionDay, encode_silver
 from streams.topics import CLEAN_EVENTS, SILVER_LATE_EVENTS, SILVER_SESSIONS
 
-EXPIRED_PER_BATCH: Final = 500
+EXPIRED_PER_BATCH: Final = 1_000
 ONE_DAY: Final = timedelta(days=1)
 Segment = tuple[int, dict[str, list[NewEvent]]]
 

@@ -80,11 +80,9 @@ class Changelog:
         yield self.records[start:]
 
     def compact(self) -> None:
-        """Keep the last record of each key; the others leave gaps, here made by records already seen."""
-        last = {record.key: i for i, record in enumerate(self.records)}
-        for i, record in enumerate(self.records):
-            if last[record.key] != i:
-                self.records[i] = self.records[last[record.key]]
+        """Keep the last record of each key; it also stands where others were, so that offsets stay."""
+        last = {record.key: record for record in self.records}
+        self.records = [last[record.key] for record in self.records]
 
 
 class World:

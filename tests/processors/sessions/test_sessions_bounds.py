@@ -1,8 +1,9 @@
 """What a session may cost, however many events it has: chunks of ids, overfull sessions, largest records."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -91,6 +92,16 @@ def test_10_000_events_are_counted_exactly_and_one_more_is_an_approximate_runawa
     assert partition.row()["events"] == 10_001
 
 
+def test_what_one_batch_repeats_is_known_although_the_batch_makes_the_session_overfull() -> None:
+    """A join that fills it up comes first; an event at its end, sent again, is looked up after."""
+    apart = [visitor_event(n, NOON + n * GAP) for n in (0, 2, 4)]
+    many = [visitor_event(100 + n, NOON + GAP) for n in range(10_000)]
+    partition = Partition()
+    partition.take(apart)
+    partition.take([*many, visitor_event(1, NOON + 3 * GAP), apart[2]])
+    assert partition.row()["events"] == 10_004
+
+
 def test_a_replay_into_an_overfull_session_is_not_counted_again() -> None:
     partition = Partition()
     events = views(0, 10_500)
@@ -158,9 +169,9 @@ def test_any_order_and_any_batches_give_the_same_overfull_sessions(
 @settings(max_examples=settings().max_examples // 3)
 @given(events=events_of_visitors(max_size=25, visitors="a", hours=2), data=st.data())
 def test_crashes_and_replays_count_nothing_twice_in_overfull_sessions(
-    events: Events, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+    events: Events, data: st.DataObject, new_folder: Callable[[], Path]
 ) -> None:
-    world = World(events, tmp_path_factory.mktemp("world"))
+    world = World(events, new_folder())
 
     def survives(sent: Sequence[Any]) -> Sequence[Any]:
         return [one for one in sent if data.draw(st.booleans())]

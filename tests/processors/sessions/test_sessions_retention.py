@@ -1,7 +1,7 @@
 """What is older than the retention leaves sessions alone, is listed, and its state goes."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -175,9 +175,9 @@ def test_any_batches_give_the_same_sessions_and_the_same_list(events: Events, da
 @settings(max_examples=settings().max_examples // 3)
 @given(events=old_and_new(), data=st.data())
 def test_after_crashes_each_event_is_counted_once_or_listed(
-    events: Events, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+    events: Events, data: st.DataObject, new_folder: Callable[[], Path]
 ) -> None:
-    world = World(events, tmp_path_factory.mktemp("world"), retention=TEN_DAYS)
+    world = World(events, new_folder(), retention=TEN_DAYS)
 
     def survives(sent: Sequence[Any]) -> Sequence[Any]:
         return [one for one in sent if data.draw(st.booleans())]
