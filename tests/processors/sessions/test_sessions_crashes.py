@@ -92,7 +92,7 @@ def test_sessions_within_the_gap_of_each_other_are_joined_when_they_meet(tmp_pat
     other.close()
 
 
-@pytest.mark.parametrize("survivors", ["all", "none"])
+@pytest.mark.parametrize("survivors", ["all", "none", "state"])
 @pytest.mark.parametrize("at_step", [0, 1, 2])
 def test_the_ledger_tells_what_an_event_did_the_first_time(
     tmp_path: Path, at_step: int, survivors: str
@@ -101,7 +101,15 @@ def test_the_ledger_tells_what_an_event_did_the_first_time(
     late = visitor_event(3, NOON + minutes(25), is_late=True, lateness_seconds=3600.0)
     world = World([visitor_event(1, NOON), visitor_event(2, NOON + minutes(50)), late], tmp_path)
     world.work(0, 2)
-    world.work_and_crash(2, 3, lambda _: at_step, lambda sent: sent if survivors == "all" else [])
+
+    def survives(sent: Sequence[Any]) -> Sequence[Any]:
+        return [
+            one
+            for one in sent
+            if survivors == "all" or (survivors == "state" and not isinstance(one, Output))
+        ]
+
+    world.work_and_crash(2, 3, lambda _: at_step, survives)
     world.restart(local="lost")
     world.work(2, 3)
     world.close()

@@ -135,6 +135,19 @@ def test_a_replay_finds_what_has_been_closed_meanwhile(tmp_path: Path) -> None:
     assert not world.silver.late
 
 
+@pytest.mark.parametrize("at_step", [0, 1])
+def test_the_clock_closes_a_day_only_when_all_before_it_is_there(tmp_path: Path, at_step: int) -> None:
+    """Else a replay would find its event too old, though the state has not got it."""
+    events = ages(10, -5)
+    world = World(events, tmp_path, retention=TEN_DAYS)
+    world.work_and_crash(0, 2, lambda _: at_step, lambda sent: [one for one in sent if one[0] == CLOCK_KEY])
+    world.restart(local="lost")
+    world.work(0, 2)
+    world.close()
+    assert world.silver.rows() == reference(events)
+    assert not world.silver.late
+
+
 def test_a_batch_lets_a_bounded_number_of_keys_expire(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
