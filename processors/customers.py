@@ -125,7 +125,7 @@ class CustomersStage:
     name: Final = "customers"
     topic: Final = CLEAN_EVENTS
     stateful: Final = True
-    state_settings: Final[Mapping[str, str]] = {}
+    state_settings: Final[Mapping[str, str]] = {"layout": "1"}
 
     def __init__(self, email_secret: bytes) -> None:
         self._secret = email_secret

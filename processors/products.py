@@ -62,7 +62,7 @@ class ProductsStage:
     name: Final = "products"
     topic: Final = CLEAN_PRODUCTS
     stateful: Final = True
-    state_settings: Final[Mapping[str, str]] = {}
+    state_settings: Final[Mapping[str, str]] = {"layout": "1"}
 
     def process(self, batch: Batch, state: StateReader, revision: Revision, now: datetime) -> Result:  # noqa: ARG002  (event time alone decides)
         """Merge a batch; every product it touched is written and sent, changed or not."""

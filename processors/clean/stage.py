@@ -50,7 +50,7 @@ class CleanStage:
     """
 
     stateful: Final = True
-    state_settings: Final[Mapping[str, str]] = {}
+    state_settings: Final[Mapping[str, str]] = {"layout": "1"}
 
     def __init__(
         self, stream: Stream, enrichment: Enrichment, gap: timedelta, *, accept_flood: bool = False

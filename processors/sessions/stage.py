@@ -37,7 +37,7 @@ class SessionsStage:
         self._gap_us = gap // US
         self._retention_days = None if retention is None else -(-retention // ONE_DAY)
         self._chunks = Chunks()
-        self.state_settings: Mapping[str, str] = {"gap_seconds": f"{gap.total_seconds():g}"}
+        self.state_settings: Mapping[str, str] = {"gap_seconds": f"{gap.total_seconds():g}", "layout": "2"}
 
     def process(self, batch: Batch, state: StateReader, revision: Revision, now: datetime) -> Result:
         """Merge a batch; every day record it touched is written and sent, changed or not.

@@ -119,7 +119,7 @@ class Stage(Protocol):
 
     @property
     def state_settings(self) -> Mapping[str, str]:
-        """The settings that its state was made with; with others the state would be wrong."""
+        """What its state was made with (settings, layout of its records): with others it would be wrong."""
 
     def process(self, batch: Batch, state: StateReader, revision: Revision, now: datetime) -> Result:
         """Compute what the batch leads to. A bad event is an output (a dead letter), never an exception.

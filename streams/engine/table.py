@@ -165,10 +165,8 @@ class PartitionTable:
             self.new_epoch = epoch_record(self.epoch, self.settings)
         else:
             self.epoch, self.new_epoch = revision_of(record).epoch, None
+            # What was written before settings were kept may be anything: it was made with none.
             self.made_with = msgspec.json.decode(record[_REVISION.size :] or b"{}", type=dict[str, str])
-            if not self.made_with:  # as it was written before settings were
-                self.made_with = self.settings
-                self.new_epoch = epoch_record(self.epoch, self.settings)
         self._oldest = struct.pack(">Q", self.epoch)
 
     def _position(self) -> int:

@@ -193,13 +193,13 @@ def test_a_state_says_which_settings_it_was_made_with(tmp_path: Path) -> None:
     same.close()
 
 
-def test_a_state_from_before_settings_were_kept_takes_todays(tmp_path: Path) -> None:
+def test_a_state_from_before_settings_were_kept_is_refused(tmp_path: Path) -> None:
     changelog = MemoryChangelog()
     changelog.records.append(Change(EPOCH_KEY, at(0, b"")))
     table = opened(tmp_path / "a", changelog, gap="30")
-    assert (table.epoch, table.made_with) == (7, {"gap": "30"})
+    with pytest.raises(OperatorError, match="gap is 30, the state was made with none"):
+        check_settings(table, "")
     table.close()
-    assert opened(tmp_path / "b", changelog, gap="20").made_with == {"gap": "30"}
 
 
 def test_all_stores_of_a_process_stay_within_one_bound_of_memory(tmp_path: Path) -> None:
