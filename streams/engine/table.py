@@ -86,6 +86,7 @@ class PartitionTable:
         self._now_ms = now_ms
         self._store: Rdict = open_store(path, self._memory)
         self._oldest = b""
+        self._lowest = FIRST_KEY
         self.epoch = 0
         self.new_epoch: bytes | None = None
         """Set when the state began empty: the record to write to the changelog under `EPOCH_KEY`, and have
@@ -126,15 +127,20 @@ class PartitionTable:
         return packed[_REVISION.size :] or None
 
     def keys_below(self, bound: bytes, limit: int) -> list[bytes]:
-        """Give the first keys that have a value and are below a bound, in order, at most `limit`."""
+        """Give the first keys that have a value and are below a bound, in order, at most `limit` (above 0).
+
+        It begins where it last found the first one: from the lowest key on, the store would step over all
+        that has been deleted, until it compacts them.
+        """
         found: list[bytes] = []
         entries = self._store.iter()
-        entries.seek(FIRST_KEY)
+        entries.seek(self._lowest)
         while len(found) < limit and entries.valid() and entries.key() < bound:
             packed = entries.value()
             if packed[:_EPOCH_BYTES] >= self._oldest and len(packed) > _REVISION.size:
                 found.append(entries.key())
             entries.next()
+        self._lowest = max(self._lowest, found[0] if found else bound)
         return found
 
     def apply(self, changes: Mapping[bytes, bytes | None]) -> None:
@@ -145,6 +151,8 @@ class PartitionTable:
                 batch.delete(key)
             else:
                 batch.put(key, packed)
+                if FIRST_KEY <= key < self._lowest:
+                    self._lowest = key
         self._store.write(batch)
 
     def mark_position(self) -> None:
@@ -195,3 +203,4 @@ class PartitionTable:
         self._store.close()
         shutil.rmtree(self._path)
         self._store = open_store(self._path, self._memory)
+        self._lowest = FIRST_KEY
