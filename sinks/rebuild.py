@@ -15,6 +15,7 @@ from sinks.conservation import FACTS_OF_STREAM
 from sinks.rebuild_schema import create_silver
 from sinks.schema import BRONZE, dead_letters, metadata
 from sinks.views import drop_views
+from sinks.writers.facts_sql import touched_by
 from streams.events import Stream
 from streams.transport import TransportIdentity
 
@@ -186,8 +187,7 @@ def swap(connection: psycopg.Connection[Any]) -> None:
 
     Readers see the one set or the other. Views and grants of the new one are the caller's to make.
     """
-    _log_changes(connection, "customer", "silver_customers", "customer_id")
-    _log_changes(connection, "product", "silver_products", "product_id")
+    _log_vanished(connection)
     connection.execute(
         f"""
         INSERT INTO ops.ops_changes (kind, key, day)
@@ -217,6 +217,7 @@ def drop_retired(connection: psycopg.Connection[Any]) -> None:
 
 def take_tables(connection: psycopg.Connection[Any], tables: Collection[str]) -> None:
     """Put the rows of some tables of the second set in the place of theirs, in the caller's transaction."""
+    _log_vanished(connection)
     for table in sorted(tables):
         connection.execute(f"TRUNCATE silver.{table}".encode())
         _copy(connection, table)
@@ -343,11 +344,30 @@ def _take_letters(connection: psycopg.Connection[Any]) -> None:
     )
 
 
-def _log_changes(connection: psycopg.Connection[Any], kind: str, table: str, key: str) -> None:
-    """Note the keys that were in silver: what is in the second set alone is in its own change log."""
-    connection.execute(
-        f"INSERT INTO ops.ops_changes (kind, key) SELECT '{kind}', {key} FROM silver.{table}".encode()  # noqa: S608
-    )
+def _log_vanished(connection: psycopg.Connection[Any]) -> None:
+    """Note what is in silver alone: what is in the second set is in its own change log."""
+    for kind, table, key in (
+        ("customer", "silver_customers", "customer_id"),
+        ("product", "silver_products", "product_id"),
+        ("identity", "silver_identities", "anonymous_id"),
+        ("customer", "silver_identities", "customer_id"),
+    ):
+        connection.execute(
+            f"""
+            INSERT INTO ops.ops_changes (kind, key)
+            SELECT '{kind}', {key} FROM silver.{table} EXCEPT SELECT '{kind}', {key} FROM {SCRATCH}.{table}
+            """.encode()  # noqa: S608  (names of our own)
+        )
+    for table in FACTS_OF_STREAM.values():
+        connection.execute(
+            f"""
+            WITH vanished AS (
+                SELECT * FROM silver.{table} AS old
+                WHERE NOT EXISTS (SELECT FROM {SCRATCH}.{table} AS new WHERE new.event_id = old.event_id)
+            )
+            INSERT INTO ops.ops_changes (kind, key, day) {touched_by(table, "vanished")}
+            """.encode()  # noqa: S608  (names of our own)
+        )
 
 
 def _copy(

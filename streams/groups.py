@@ -62,6 +62,8 @@ def put_at_end(kafka: KafkaConfig, group: str, topics: Iterable[str]) -> None:
             )
             for place in _partitions(consumer, topics)
         ]
+        if not ends:
+            return
         admin = AdminClient(kafka.librdkafka())
         futures = admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, ends)])
         futures[group].result()

@@ -106,4 +106,6 @@ def from_headers(stream: str, headers: Iterable[tuple[str, bytes]]) -> Transport
         and 0 <= identity.attempt < _INT32
     ):
         raise ValueError("record with a header that is out of range")
+    if "\0" in identity.shard + identity.sequence_number + identity.partition_key:
+        raise ValueError("record with a NUL character in a header, which no table can hold")
     return identity

@@ -71,7 +71,7 @@ def rebuild(
         )
     began = time.monotonic()
     try:
-        drained = bool(some or days or recreate_topics)
+        drained = bool(only or some or days or recreate_topics)
         with quiet(settings, click.echo, drained=drained):
             total, on_days = _look(settings, [day.date() for day in days])
             some |= on_days

@@ -41,10 +41,12 @@ class Computed:
     Attributes:
         engine: with the state of all stages.
         epoch: of all revisions, milliseconds since 1970.
+        fed: how many records it was computed from.
     """
 
     def __init__(self, settings: Settings, folder: Path, *, accept_flood: bool) -> None:
         memory = StoreMemory(settings.state_memory_mb * 1024 * 1024)
+        self.fed = 0
         self.epoch = round(datetime.now(UTC).timestamp() * 1000)
         # However old an event is: what keeps live state small is no reason to leave it out here.
         self.stages = stages_of(
@@ -74,7 +76,7 @@ class Computed:
         *,
         wanted: Callable[[bytes, str], bool] = lambda _value, _partition_key: True,
         advance: Callable[[int], None] = lambda _: None,
-    ) -> int:
+    ) -> None:
         """Read bronze, and work on all of it or on what is wanted.
 
         Args:
@@ -82,14 +84,10 @@ class Computed:
             wanted: told the bytes of a record and its Kinesis partition key.
             advance: told how many more records were read.
 
-        Returns:
-            the number of records worked on.
-
         Raises:
             OperatorError: most of the records are broken; see `--accept-flood`.
             psycopg.Error: the database does not answer.
         """
-        fed = 0
         for stream in STREAMS:
             number = 0
             with connection.transaction():
@@ -100,13 +98,12 @@ class Computed:
                             topic, key_of(value, identity.partition_key), value, to_headers(identity)
                         )
                         self.engine.feed(topic, record, identity.arrived_at_ms)
-                        fed += 1
+                        self.fed += 1
                     if number % CHUNK == 0:
                         self.engine.drain()
                         advance(CHUNK)
                 self.engine.drain()
                 advance(number % CHUNK)
-        return fed
 
     def entities(self) -> Iterator[Output]:
         """Give the last record of each key of the topics `ENTITIES`."""

@@ -1,8 +1,9 @@
 """A rebuild from its beginning to its end: compute beside, publish the state, swap the tables.
 
-Whatever happens in between, running it again leads to the same end. The state and the topics of entities go
-first, in one transaction of Kafka: workers that start after a crash go on from the state that was computed,
-with the tables as they were, and what they send replaces rows there as it always does.
+Whatever happens in between, running it again leads to the same end. The state goes first, in one transaction
+of Kafka that only recovery reads: workers that start after a crash go on from the state that was computed,
+with the tables as they were, and what they send replaces rows there as it always does. The records of entity
+topics come last; the tables do not need them.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -19,13 +20,21 @@ from pipeline.errors import UserError
 from pipeline.gold import LOCK_KEY as GOLD_LOCK
 from pipeline.locks import CORRECTIONS
 from pipeline.rebuild.compute import ENTITIES, Computed
-from pipeline.rebuild.state import Revisions, publish_all, publish_visitors
+from pipeline.rebuild.state import (
+    Revisions,
+    forbid_work,
+    publish_all,
+    publish_visitors,
+    records_of_all,
+    records_of_visitors,
+)
 from pipeline.settings import Settings
 from pipeline.stages import changelogs
 from pipeline.visitors import visitor_of
 from sinks import rebuild as tables
 from sinks.roles import grant_reader
 from sinks.views import create_views
+from streams.engine.publish import send_all
 from streams.groups import put_at_end
 from streams.topics import (
     SILVER_CUSTOMERS,
@@ -93,15 +102,16 @@ def rebuild_all(
         _computed(settings, folder, accept_flood=accept_flood) as computed,
     ):
         _require_bronze(connection, None, accept_loss=accept_loss)
-        records = computed.run(connection, advance=advance)
+        computed.run(connection, advance=advance)
         settled = tables.settle_letters(connection)
         tables.keep_outcomes(connection)
+        vanished = tables.vanished_session_days(connection)
         if recreate_topics:
-            _recreate_topics(settings)
+            _recreate_topics(settings, computed)
         stages = {STATE_OF[table][0] for table in only if table in STATE_OF} if only else None
         topics = [STATE_OF[table][1] for table in only if table in STATE_OF] if only else list(ENTITIES)
         with _gold_held(connection):
-            publish_all(settings, computed, tables.vanished_session_days(connection), stages, topics)
+            publish_all(settings, computed, stages)
             with connection.transaction():
                 if only:
                     tables.take_tables(connection, only)
@@ -109,8 +119,10 @@ def rebuild_all(
                     tables.swap(connection)
                     create_views(connection, settings.session_gap_seconds)
                     grant_reader(connection, settings.reader_role)
+        kept_old = None if only else _drop_retired(connection)
+        send_all(settings.kafka, records_of_all(computed, vanished, topics))
         put_at_end(settings.kafka, SINK_GROUP, topics)
-        return Rebuilt(records, settled, None if only else _drop_retired(connection))
+        return Rebuilt(computed.fed, settled, kept_old)
 
 
 def rebuild_visitors(
@@ -139,9 +151,7 @@ def rebuild_visitors(
     ):
         wanted = set(visitors) | tables.linked_visitors(connection, visitors)
         _require_bronze(connection, wanted, accept_loss=accept_loss)
-        records = computed.run(
-            connection, wanted=lambda value, _key: visitor_of(value) in wanted, advance=advance
-        )
+        computed.run(connection, wanted=lambda value, _key: visitor_of(value) in wanted, advance=advance)
         settled = tables.settle_letters(connection)
         vanished = tables.vanished_session_days(connection, wanted)
         revisions = Revisions(settings, computed, folder)
@@ -154,15 +164,20 @@ def rebuild_visitors(
             )
             with connection.transaction():
                 tables.take_visitors(connection, wanted)
+        send_all(settings.kafka, records_of_visitors(computed, vanished, revisions))
         put_at_end(settings.kafka, SINK_GROUP, (SILVER_CUSTOMERS, SILVER_SESSIONS))
-        return Rebuilt(records, settled)
+        return Rebuilt(computed.fed, settled)
 
 
-def _recreate_topics(settings: Settings) -> None:
+def _recreate_topics(settings: Settings, computed: Computed) -> None:
+    """Delete all topics and declare them; workers refuse what is there until the new state is published."""
     admin = AdminClient(settings.kafka.librdkafka())
-    topics = [*TOPICS, *changelogs(settings)]
-    delete_topics(admin, [topic.name for topic in topics])
-    declare_topics(admin, topics, partitions=settings.partitions, replication=settings.kafka_replication)
+    of_states = changelogs(settings)
+    for topics in (of_states, TOPICS):
+        delete_topics(admin, [topic.name for topic in topics])
+        declare_topics(admin, topics, partitions=settings.partitions, replication=settings.kafka_replication)
+        if topics is of_states:
+            forbid_work(settings, computed)
 
 
 @contextmanager
@@ -176,6 +191,13 @@ def _rebuilding(settings: Settings) -> Iterator[tuple[psycopg.Connection[Any], P
         row = connection.execute("SELECT pg_try_advisory_lock(%s)", (CORRECTIONS,)).fetchone()
         if row != (True,):
             raise UserError("another rebuild is running, or a replay of dead letters: wait for its end")
+        left_over = _drop_retired(connection)
+        if left_over is not None:
+            raise UserError(
+                f"the tables from before the last rebuild are still there, since something of yours was made "
+                f"on them ({left_over}): make it again on silver, and then "
+                f"`DROP SCHEMA {tables.RETIRED} CASCADE`"
+            )
         with connection.transaction():
             tables.begin(connection)
         try:

@@ -24,6 +24,8 @@ from streams.silver import REVISION, Customer, Revision, SessionDay, encode_silv
 from streams.topics import PROCESS_GROUP, SILVER_CUSTOMERS, SILVER_SESSIONS
 
 EPOCH_DAY: Final = date(1970, 1, 1)
+Vanished = Collection[tuple[str, date]]
+"""Visitors and days that have no sessions any more."""
 _decode_session_day = msgspec.json.Decoder(SessionDay).decode
 _decode_customer = msgspec.json.Decoder(Customer).decode
 
@@ -47,7 +49,7 @@ class Revisions:
         if (stage, partition) not in self._epochs:
             self._epochs[stage, partition] = self._epoch(stage, partition)
         offset = self._offsets[self._topic_of[stage], partition] - 1
-        return Revision(self._epochs[stage, partition], offset)
+        return Revision(self._epochs[stage, partition], max(0, offset))
 
     def _epoch(self, stage: str, partition: int) -> int:
         kafka = self._settings.kafka
@@ -68,7 +70,7 @@ class Revisions:
 
 
 def publish_visitors(
-    settings: Settings, computed: Computed, vanished: list[tuple[str, date]], revisions: Revisions
+    settings: Settings, computed: Computed, vanished: Vanished, revisions: Revisions
 ) -> None:
     """Publish the sessions and profiles that were computed, into a state that goes on.
 
@@ -91,64 +93,86 @@ def publish_visitors(
             partition = partition_of(visitor.encode(), settings.partitions)
             yield Entry("sessions", partition, key, b"", revisions.of_partition("sessions", partition))
 
-    def outputs() -> Iterator[Output]:
-        for output in computed.entities():
-            if output.topic == SILVER_SESSIONS:
-                sessions = _decode_session_day(output.value or b"")
-                revision = revisions.of("sessions", sessions.visitor_id.encode())
-                value = encode_silver(msgspec.structs.replace(sessions, revision=revision))
-            elif output.topic == SILVER_CUSTOMERS:
-                customer = _decode_customer(output.value or b"")
-                revision = revisions.of("customers", customer.customer_id.encode())
-                value = encode_silver(msgspec.structs.replace(customer, revision=revision))
-            else:
-                continue
-            yield output._replace(value=value, headers=[(REVISION, revision.to_header())])
-        for visitor, day in vanished:
-            yield _no_sessions(visitor, day, revisions.of("sessions", visitor.encode()))
-
-    publish(settings.kafka, PROCESS_GROUP, entries(), outputs(), begun={}, partitions=settings.partitions)
+    publish(
+        settings.kafka,
+        PROCESS_GROUP,
+        entries(),
+        expected=computed.fed,
+        begun={},
+        partitions=settings.partitions,
+    )
 
 
-def publish_all(
-    settings: Settings,
-    computed: Computed,
-    vanished: list[tuple[str, date]],
-    only_stages: Collection[str] | None,
-    topics: Collection[str],
-) -> None:
+def records_of_visitors(computed: Computed, vanished: Vanished, revisions: Revisions) -> Iterator[Output]:
+    """Give what entity topics are to hold of some visitors."""
+    for output in computed.entities():
+        if output.topic == SILVER_SESSIONS:
+            sessions = _decode_session_day(output.value or b"")
+            revision = revisions.of("sessions", sessions.visitor_id.encode())
+            value = encode_silver(msgspec.structs.replace(sessions, revision=revision))
+        elif output.topic == SILVER_CUSTOMERS:
+            customer = _decode_customer(output.value or b"")
+            revision = revisions.of("customers", customer.customer_id.encode())
+            value = encode_silver(msgspec.structs.replace(customer, revision=revision))
+        else:
+            continue
+        yield output._replace(value=value, headers=[(REVISION, revision.to_header())])
+    for visitor, day in vanished:
+        yield _no_sessions(visitor, day, revisions.of("sessions", visitor.encode()))
+
+
+def publish_all(settings: Settings, computed: Computed, only_stages: Collection[str] | None) -> None:
     """Publish the whole state that was computed, or that of some stages, in a new epoch.
 
     Args:
         settings: of the pipeline.
         computed: from all of bronze.
-        vanished: visitors' days that have no sessions any more.
         only_stages: whose state; None: all.
-        topics: of entities, whose records are published.
 
     Raises:
         TopicsError: the brokers refuse; nothing is changed then.
     """
     revision = Revision(computed.epoch, 0)
+    made_with = state_settings(engine_config(settings, PROCESS_GROUP), stages_of(settings))
     begun = {
-        stage: (computed.epoch, made_with)
-        for stage, made_with in state_settings(
-            engine_config(settings, PROCESS_GROUP), stages_of(settings)
-        ).items()
+        stage: (computed.epoch, of_stage)
+        for stage, of_stage in made_with.items()
         if only_stages is None or stage in only_stages
     }
+    if not begun:
+        return
+    entries = (
+        Entry(stage, partition, key, value, revision)
+        for stage, partition, key, value in computed.engine.states()
+        if stage in begun
+    )
+    publish(
+        settings.kafka,
+        PROCESS_GROUP,
+        entries,
+        expected=computed.fed,
+        begun=begun,
+        partitions=settings.partitions,
+    )
 
-    def entries() -> Iterator[Entry]:
-        for stage, partition, key, value in computed.engine.states():
-            if stage in begun:
-                yield Entry(stage, partition, key, value, revision)
 
-    def outputs() -> Iterator[Output]:
-        yield from (output for output in computed.entities() if output.topic in topics)
-        if SILVER_SESSIONS in topics:
-            yield from (_no_sessions(visitor, day, revision) for visitor, day in vanished)
+def records_of_all(computed: Computed, vanished: Vanished, topics: Collection[str]) -> Iterator[Output]:
+    """Give what some entity topics are to hold."""
+    yield from (output for output in computed.entities() if output.topic in topics)
+    if SILVER_SESSIONS in topics:
+        for visitor, day in vanished:
+            yield _no_sessions(visitor, day, Revision(computed.epoch, 0))
 
-    publish(settings.kafka, PROCESS_GROUP, entries(), outputs(), begun=begun, partitions=settings.partitions)
+
+def forbid_work(settings: Settings, computed: Computed) -> None:
+    """Have workers refuse the state, which is gone, until the new one is published.
+
+    Raises:
+        TopicsError: the brokers refuse.
+    """
+    names = [stage.name for stage in computed.stages if stage.stateful]
+    begun = {name: (computed.epoch - 1, {"rebuild": "unfinished"}) for name in names}
+    publish(settings.kafka, PROCESS_GROUP, (), expected=0, begun=begun, partitions=settings.partitions)
 
 
 def _no_sessions(visitor: str, day: date, revision: Revision) -> Output:

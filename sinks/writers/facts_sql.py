@@ -38,18 +38,29 @@ _DAY: Final = "(occurred_at AT TIME ZONE 'UTC')::date"
 # What each fact touches: (kind, key) of the change log; null keys are left out.
 _TOUCHED: Final = {
     "silver_transactions": """
-        SELECT 'customer', customer_id, {day} FROM inserted
+        SELECT 'customer', customer_id, {day} FROM {facts}
         UNION SELECT 'product', item ->> 'product_id', {day}
-        FROM inserted, jsonb_array_elements(CASE jsonb_typeof(items) WHEN 'array' THEN items END) AS item
+        FROM {facts}, jsonb_array_elements(CASE jsonb_typeof(items) WHEN 'array' THEN items END) AS item
     """,
     "silver_product_events": """
-        SELECT 'customer', customer_id, {day} FROM inserted
-        UNION SELECT 'visitor', visitor_id, {day} FROM inserted WHERE customer_id IS NULL
-        UNION SELECT 'product', product_id, {day} FROM inserted
+        SELECT 'customer', customer_id, {day} FROM {facts}
+        UNION SELECT 'visitor', visitor_id, {day} FROM {facts} WHERE customer_id IS NULL
+        UNION SELECT 'product', product_id, {day} FROM {facts}
     """,
-    "silver_customer_events": "SELECT 'customer', customer_id, {day} FROM inserted",
-    "silver_system_logs": "SELECT 'service', service, {day} FROM inserted",
+    "silver_customer_events": "SELECT 'customer', customer_id, {day} FROM {facts}",
+    "silver_system_logs": "SELECT 'service', service, {day} FROM {facts}",
 }
+
+
+def touched_by(table: str, facts: str) -> str:
+    """Give the query of what facts touch, as rows of the change log.
+
+    Args:
+        table: of the facts.
+        facts: where they are read from, a table or a name of a `WITH`.
+    """
+    touched = _TOUCHED[table].format(day=_DAY, facts=facts)
+    return f"SELECT DISTINCT * FROM ({touched}) AS touched (kind, key, day) WHERE key IS NOT NULL"  # noqa: S608
 
 
 def _insert(table: str) -> str:
@@ -74,8 +85,7 @@ def _insert(table: str) -> str:
         {_TOTALS if table == "silver_transactions" else ""}
         changes AS (
             INSERT INTO ops_changes (kind, key, day)
-            SELECT DISTINCT * FROM ({_TOUCHED[table].format(day=_DAY)}) AS touched (kind, key, day)
-            WHERE key IS NOT NULL
+            {touched_by(table, "inserted")}
         ),
         sample AS (SELECT * FROM inserted ORDER BY arrived_at DESC LIMIT 1),
         hops AS (

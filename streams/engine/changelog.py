@@ -1,11 +1,15 @@
 """Reading a changelog partition in bulk, from an offset to its end; whatever fails is raised."""
 
+import time
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from streams.kafka import KafkaConfig
+
+OPEN_TRANSACTION_SECONDS: Final = 90.0
+"""As long a rebuild's transaction may stay open that was killed, and a little longer."""
 
 
 class Change(NamedTuple):
@@ -19,8 +23,13 @@ class ChangelogError(Exception):
     """A changelog cannot be read; state may not be trusted without it."""
 
 
-def new_consumer(kafka: KafkaConfig) -> Consumer:
-    """Make a consumer without a group, for reading from given offsets to the end."""
+def new_consumer(kafka: KafkaConfig, *, committed_only: bool = False) -> Consumer:
+    """Make a consumer without a group, for reading from given offsets to the end, or for asking for ends.
+
+    Args:
+        kafka: where.
+        committed_only: the end is where the first open transaction begins, and what was aborted is left out.
+    """
     return Consumer(
         {
             **kafka.librdkafka(),
@@ -28,7 +37,7 @@ def new_consumer(kafka: KafkaConfig) -> Consumer:
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "auto.offset.reset": "error",
-            "isolation.level": "read_committed",
+            "isolation.level": "read_committed" if committed_only else "read_uncommitted",
             "queued.max.messages.kbytes": 16_384,
             "fetch.wait.max.ms": 50,
         }
@@ -78,26 +87,34 @@ class ChangelogReader:
         return low, high
 
     def read(self, start: int) -> Iterator[list[Change]]:
-        """Give everything from an offset to the end, in chunks.
+        """Give everything from an offset to the end, in chunks; an open transaction is waited for.
 
         Raises:
-            ChangelogError: the broker says something else than records or their end.
+            ChangelogError: the broker says something else than records or their end, or the transaction stays
+                open.
         """
-        consumer = new_consumer(self._kafka)
+        _low, end = self.bounds()
+        consumer = new_consumer(self._kafka, committed_only=True)
+        deadline = time.monotonic() + OPEN_TRANSACTION_SECONDS
         try:
             consumer.assign([TopicPartition(*self._tp, start)])
-            at_end = False
-            while not at_end:
+            reached = start
+            while reached < end:
                 chunk: list[Change] = []
                 for message in consumer.consume(10_000, timeout=0.2):
                     error = message.error()
                     if error is None:
                         chunk.append(_change(message))
                     elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  (its public name)
-                        at_end = True
+                        reached = message.offset() or 0
                     else:
                         raise ChangelogError(f"{self._tp}: {error.str()}")
                 if chunk:
+                    deadline = time.monotonic() + OPEN_TRANSACTION_SECONDS
                     yield chunk
+                elif time.monotonic() > deadline:
+                    raise ChangelogError(
+                        f"{self._tp}: what comes from offset {reached} on is in an open transaction"
+                    )
         finally:
             consumer.close()

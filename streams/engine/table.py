@@ -45,7 +45,13 @@ class Changelog(Protocol):
 
 
 def pack(revision: Revision, value: bytes) -> bytes:
-    """Put a value behind its revision."""
+    """Put a value behind its revision.
+
+    Raises:
+        ValueError: the offset is below 0; packed revisions are compared as bytes, where that is highest.
+    """
+    if revision.offset < 0:
+        raise ValueError(f"{revision} cannot be written")
     return _REVISION.pack(*revision) + value
 
 
@@ -87,6 +93,7 @@ class PartitionTable:
         self._store: Rdict = open_store(path, self._memory)
         self._oldest = b""
         self._lowest = FIRST_KEY
+        self._own_end = 0
         self.epoch = 0
         self.new_epoch: bytes | None = None
         """Set when the state began empty: the record to write to the changelog under `EPOCH_KEY`, and have
@@ -117,6 +124,7 @@ class PartitionTable:
             self._wipe()
             count += self._read_from(low, high)
         self._begin_epoch()
+        self._own_end = high
         return count
 
     def get(self, key: bytes) -> bytes | None:
@@ -144,7 +152,11 @@ class PartitionTable:
         return found
 
     def apply(self, changes: Mapping[bytes, bytes | None]) -> None:
-        """Take over packed values, or deletions, whose changelog records are acknowledged."""
+        """Take over packed values, or deletions, whose changelog records, one each, are acknowledged."""
+        self._write(changes)
+        self._own_end += len(changes)
+
+    def _write(self, changes: Mapping[bytes, bytes | None]) -> None:
         batch = WriteBatch(raw_mode=True)
         for key, packed in changes.items():
             if packed is None:
@@ -156,11 +168,13 @@ class PartitionTable:
         self._store.write(batch)
 
     def mark_position(self) -> None:
-        """Note that the store holds all of the changelog as it is now.
+        """Note that the store holds all of the changelog as it is now; to be called between batches.
 
-        To be called by the partition's owner when everything it wrote is acknowledged and applied.
+        Not if there is more in it than was recovered and written by us: then the partition has had another
+        owner without our noticing, and what that one wrote is read at the next recovery.
         """
-        self._store.put(POSITION_KEY, struct.pack(">q", self._changelog.bounds()[1]))
+        if self._changelog.bounds()[1] == self._own_end:
+            self._store.put(POSITION_KEY, struct.pack(">q", self._own_end))
 
     def close(self) -> None:
         """Flush and let go of the files."""
@@ -197,7 +211,7 @@ class PartitionTable:
             # Revisions are big-endian, so they compare as bytes; equal ones are the same state.
             if packed is None or known is None or known[: _REVISION.size] <= packed[: _REVISION.size]:
                 highest[key] = packed
-        self.apply(highest)
+        self._write(highest)
 
     def _wipe(self) -> None:
         self._store.close()

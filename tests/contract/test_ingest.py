@@ -145,7 +145,7 @@ def world(platform: Any, tmp_path: Path) -> Iterator[World]:
     aws = Aws(REGION, platform.kinesis_endpoint, platform.kinesis_endpoint)
     admin = AdminClient({"bootstrap.servers": platform.kafka_bootstrap})
     if TOPIC not in partition_counts(admin):
-        declare_topics(admin, TOPICS, partitions=4, replication=1)
+        declare_topics(admin, TOPICS, partitions=platform.settings.partitions, replication=1)
     partitions = partition_counts(admin)[TOPIC]
     made = World(
         aws,

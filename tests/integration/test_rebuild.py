@@ -28,6 +28,7 @@ from producer.records import Record
 from producer.run import ProduceConfig, make_records
 from sinks.rebuild import SCRATCH, TABLES
 from sinks.schema import metadata
+from streams.engine.crash import EXIT_OPERATOR
 from streams.engine.offline import partition_of
 from streams.events import key_of
 from streams.groups import members_of
@@ -38,6 +39,7 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
 COUNT = 3_000
 EPOCH = 1_700_000_000_000
+ARRIVED_AT_MS = 1_772_323_200_000  # 2026-03-01
 NOT_COMPARED = {"loaded_at", "updated_at", "revision_epoch", "revision_offset"}
 
 
@@ -50,7 +52,8 @@ class Pipeline:
         self._producer = Producer(self.settings.kafka.librdkafka_producer())
         self._sent = 0
 
-    def send(self, records: list[Record], arrived_at: datetime) -> None:
+    def send(self, records: list[Record]) -> None:
+        """Send records that arrive after all that were sent before."""
         for record in records:
             self._sent += 1
             identity = TransportIdentity(
@@ -60,7 +63,7 @@ class Pipeline:
                 sequence_number=str(10**20 + self._sent),
                 sub_sequence_number=0,
                 partition_key=record.partition_key,
-                arrived_at_ms=round(arrived_at.timestamp() * 1000) + self._sent,
+                arrived_at_ms=ARRIVED_AT_MS + self._sent,
             )
             self._producer.produce(
                 raw_topic(record.stream),
@@ -118,7 +121,7 @@ def pipeline(new_settings: Callable[[], Settings], records: list[Record]) -> Ite
     with LocalPlatform(new_settings(), workers) as platform:
         start_pipeline(platform)
         pipeline = Pipeline(platform)
-        pipeline.send(records[: COUNT * 3 // 4], datetime(2026, 3, 1, tzinfo=UTC))
+        pipeline.send(records[: COUNT * 3 // 4])
         pipeline.settle()
         yield pipeline
 
@@ -133,7 +136,7 @@ def test_a_rebuild_makes_the_tables_that_are_there(pipeline: Pipeline) -> None:
 
 def test_workers_go_on_from_what_was_rebuilt(pipeline: Pipeline, records: list[Record]) -> None:
     pipeline.run("rebuild")
-    pipeline.send(records[COUNT * 3 // 4 :], datetime(2026, 3, 1, 1, tzinfo=UTC))
+    pipeline.send(records[COUNT * 3 // 4 :])
     pipeline.settle()
     assert check_conservation(pipeline.platform.postgres_url).is_conserved
     live = pipeline.tables()
@@ -144,7 +147,7 @@ def test_workers_go_on_from_what_was_rebuilt(pipeline: Pipeline, records: list[R
 def test_what_waits_in_kafka_may_wait(pipeline: Pipeline, records: list[Record]) -> None:
     """As after a change of the gap, when `process` refuses to start: bronze has what nobody has merged."""
     pipeline.platform.stop_worker("process")
-    pipeline.send(records[:500], datetime(2026, 3, 1, 2, tzinfo=UTC))
+    pipeline.send(records[:500])
     assert not is_drained(pipeline.settings)
     pipeline.run("rebuild")
     pipeline.platform.start_workers(["process"])
@@ -153,6 +156,75 @@ def test_what_waits_in_kafka_may_wait(pipeline: Pipeline, records: list[Record])
     live = pipeline.tables()
     pipeline.run("rebuild")
     assert pipeline.tables() == live
+
+
+def test_a_part_is_not_rebuilt_while_something_waits(pipeline: Pipeline, records: list[Record]) -> None:
+    """What waits may touch what is put in place, and would be counted in it twice."""
+    pipeline.platform.stop_worker("process")
+    pipeline.send(records[:50])
+    with (
+        pytest.raises(UserError, match="not everything in Kafka is worked off"),
+        quiet(pipeline.settings, lambda _: None, drained=True, wait_seconds=1),
+    ):
+        pytest.fail("not drained")
+    pipeline.platform.start_workers(["process"])
+    pipeline.settle()
+
+
+@pytest.mark.parametrize("die_in", ["send_all", "put_at_end", "_drop_retired", "create_views"])
+def test_a_rebuild_that_dies_late_changes_nothing_but_to_what_is_right(
+    pipeline: Pipeline, records: list[Record], monkeypatch: pytest.MonkeyPatch, die_in: str
+) -> None:
+    before = pipeline.tables()
+
+    def die(*_: object) -> None:
+        raise RuntimeError(die_in)
+
+    with monkeypatch.context() as patch, quiet(pipeline.settings, lambda _: None):
+        patch.setattr(f"pipeline.rebuild.run.{die_in}", die)
+        with pytest.raises(RuntimeError, match=die_in):
+            rebuild_all(pipeline.settings)
+    assert pipeline.tables() == before
+    pipeline.send(records[100:150])
+    pipeline.settle()
+    assert check_conservation(pipeline.platform.postgres_url).is_conserved
+    with quiet(pipeline.settings, lambda _: None):
+        rebuild_all(pipeline.settings)
+    assert check_conservation(pipeline.platform.postgres_url).is_conserved
+
+
+def test_workers_refuse_recreated_topics_until_the_state_is_published(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = pipeline.tables()
+
+    def die(*_: object) -> None:
+        raise RuntimeError("died")
+
+    with quiet(pipeline.settings, lambda _: None, drained=True):
+        with monkeypatch.context() as patch:
+            patch.setattr("pipeline.rebuild.run.publish_all", die)
+            with pytest.raises(RuntimeError, match="died"):
+                rebuild_all(pipeline.settings, recreate_topics=True)
+        pipeline.platform.start_workers(["process"])
+        while pipeline.platform.states()["process"].is_running:
+            time.sleep(0.2)
+        assert pipeline.platform.states()["process"].exit_code == EXIT_OPERATOR
+        rebuild_all(pipeline.settings)
+    assert {name: rows for name, rows in pipeline.tables().items() if name != "silver_late_events"} == {
+        name: rows for name, rows in before.items() if name != "silver_late_events"
+    }
+    pipeline.platform.start_workers(["process"])
+
+
+def test_a_table_without_state_is_rebuilt_alone(pipeline: Pipeline) -> None:
+    pipeline.settle()
+    before = pipeline.tables()
+    with psycopg.connect(pipeline.platform.postgres_url) as connection:
+        connection.execute("DELETE FROM silver.silver_identities")
+    with quiet(pipeline.settings, lambda _: None, drained=True):
+        rebuild_all(pipeline.settings, only=["silver_identities"])
+    assert pipeline.tables() == before
 
 
 def test_damage_to_a_table_is_repaired_by_rebuilding_it_alone(pipeline: Pipeline) -> None:
@@ -270,7 +342,7 @@ def test_one_event_id_with_two_visitors_is_a_dead_letter_and_a_rebuild_takes_it_
     first, second = "a-visitor-of-one-partition", "and-one-of-another"
     assert partition_of(first.encode(), 8) != partition_of(second.encode(), 8)
     for visitor in (first, second):
-        pipeline.send([view(visitor)], datetime(2026, 3, 1, 2, tzinfo=UTC))
+        pipeline.send([view(visitor)])
         pipeline.settle()
     sessions = "SELECT visitor_id FROM silver.silver_sessions WHERE visitor_id ~ 'one' ORDER BY 1"
     letters = (

@@ -107,6 +107,28 @@ def test_a_changelog_that_cannot_be_read_is_not_swallowed(tmp_path: Path) -> Non
     table.close()
 
 
+def test_a_position_is_not_marked_over_what_another_owner_wrote_meanwhile(tmp_path: Path) -> None:
+    """A worker that was stopped for a while has not noticed yet that the partition went to another one."""
+    changelog = MemoryChangelog()
+    table = opened(tmp_path / "a", changelog)
+    changelog.write(table, {b"k": at(1, b"one")})
+    changelog.records.append(Change(b"k", at(5, b"by another worker")))
+    table.mark_position()
+    table.recover()
+    assert table.get(b"k") == b"by another worker"
+    changelog.write(table, {b"l": at(6, b"el")})
+    table.mark_position()
+    table.close()
+    changelog.reads.clear()
+    opened(tmp_path / "a", changelog).close()
+    assert changelog.reads == []
+
+
+def test_a_revision_below_0_cannot_be_written() -> None:
+    with pytest.raises(ValueError, match="cannot be written"):
+        pack(Revision(7, -1), b"")
+
+
 @given(
     writes=st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c"]), st.integers(0, 20)), max_size=30),
     marked=st.integers(0, 30),
