@@ -81,7 +81,10 @@ class Settings(BaseSettings):
     )
     session_gap_seconds: int = Field(1800, ge=900, description="a longer step between events cuts a session")
     session_retention_days: int = Field(
-        400, ge=0, description="events further behind the newest are no longer put into sessions; 0: all are"
+        400,
+        ge=0,
+        description="events further behind the newest are no longer put into sessions; 0: all are; "
+        "raising it takes effect for what has not expired yet",
     )
     own_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="the shop's own hosts, by commas: they and hosts below them are never referrers"

@@ -2,6 +2,9 @@
 
 It counts in whole UTC days: with a retention of 400 days, the clock's day and the 400 before it are retained.
 A session that began before them is closed: nothing that comes in changes it.
+
+Another retention holds at once, with one exception: a day whose state may have been deleted is never open
+again. What came into it would make its sessions anew, in the place of those that sinks have.
 """
 
 from datetime import datetime, timedelta
@@ -24,9 +27,9 @@ EVER: Final = -(2**26)
 class ClockState(Struct, array_like=True):
     """What is kept of the clock.
 
-    `settled_day` is a day on which the clock stood before anything that can still be replayed. To find it,
-    `pending_day` is where it stood at the offset `pending_offset`, last worked on at `pending_since` (seconds
-    since 1970). Before `empty_day` nothing is left.
+    `settled_day` is the first day that was open before anything that can still be replayed. To find it,
+    `pending_day` is the first that was open at the offset `pending_offset`, last worked on at `pending_since`
+    (seconds since 1970). Before `gone_day` state may have been deleted, before `empty_day` nothing is left.
     """
 
     at_us: int
@@ -34,6 +37,7 @@ class ClockState(Struct, array_like=True):
     pending_day: int
     pending_offset: int
     pending_since: int
+    gone_day: int
     empty_day: int
 
 
@@ -47,13 +51,17 @@ class Clock:
     Args:
         stored: the clock of the state, None in the beginning.
         retention_days: how many days are retained beside the clock's own; None: all.
+        now: the wall clock.
     """
 
-    def __init__(self, stored: bytes | None, retention_days: int | None) -> None:
+    def __init__(self, stored: bytes | None, retention_days: int | None, now: datetime) -> None:
         self._state = (
-            _decode(stored) if stored else ClockState(EVER * DAY_US, EVER, EVER, _NOTHING_PENDING, 0, EVER)
+            _decode(stored)
+            if stored
+            else ClockState(EVER * DAY_US, EVER, EVER, _NOTHING_PENDING, 0, EVER, EVER)
         )
         self._retention_days = retention_days
+        self._now = now
         self.first_day = EVER
         """The first day that is retained."""
         self._set_first_day()
@@ -76,49 +84,56 @@ class Clock:
         """Give what is to be kept."""
         return _encode(self._state)
 
-    def observe(self, at_us: int, ahead: timedelta) -> bool:
-        """Let an event move the clock.
+    def observe(self, at_us: int, occurred_at: datetime, arrived_at: datetime) -> bool:
+        """Let an event move the clock, unless it is ahead of its arrival or of the wall clock.
+
+        The wall clock has a say only when the instant of arrival lies in the future, as a foreign producer
+        may claim: one such event would close the past for ever.
 
         Args:
             at_us: when it occurred, in microseconds since 1970.
-            ahead: of its arrival.
+            occurred_at: the same instant.
+            arrived_at: when it is said to have arrived.
 
         Returns:
             whether another day is the first that is retained.
         """
         before = self._state.at_us
-        if at_us <= before or ahead > AHEAD:
+        if at_us <= before or occurred_at - min(arrived_at, self._now) > AHEAD:
             return False
         self._state.at_us = at_us
         return at_us // DAY_US > before // DAY_US and self._set_first_day()
 
-    def settle(self, start: int, end: int, now: datetime) -> int:
-        """Note where the clock stands, and find out what may expire.
+    def settle(self, start: int, end: int) -> int:
+        """Note which days are closed, and find out what may expire.
 
         A replay may bring again what is in a session that has been closed meanwhile, and must find it
-        there. So a day expires only when the closing of it is beyond replays.
+        there. So a day expires only when the closing of it is beyond replays, and when the batch before has
+        stored that it may: of what one batch sends, a crash may leave the deletions alone.
 
         Args:
             start: offset at which the batch begins.
             end: its last offset.
-            now: the wall clock.
 
         Returns:
             the first day that must not expire.
         """
-        state, seconds = self._state, int(now.timestamp())
+        state, seconds, may_expire = self._state, int(self._now.timestamp()), self._state.gone_day
         if start <= state.pending_offset:
             state.pending_since = seconds
         elif seconds - state.pending_since >= SETTLED_AFTER_SECONDS:
             state.settled_day = state.pending_day
-            state.pending_day, state.pending_offset = state.at_us // DAY_US, end
+            state.pending_day, state.pending_offset = self.first_day, end
             state.pending_since = seconds
-        if self._retention_days is None or state.settled_day == EVER:
-            return EVER
-        return state.settled_day - self._retention_days
+        # With a longer retention days are open again, and have to be closed again before they expire.
+        state.pending_day = min(state.pending_day, self.first_day)
+        state.settled_day = min(state.settled_day, self.first_day)
+        state.gone_day = max(state.gone_day, state.settled_day)
+        return may_expire
 
     def _set_first_day(self) -> bool:
-        if self._retention_days is None or self._state.at_us == EVER * DAY_US:
-            return False
-        self.first_day = self._state.at_us // DAY_US - self._retention_days
-        return True
+        before = self.first_day
+        self.first_day = self._state.gone_day
+        if self._retention_days is not None and self._state.at_us != EVER * DAY_US:
+            self.first_day = max(self.first_day, self._state.at_us // DAY_US - self._retention_days)
+        return self.first_day != before

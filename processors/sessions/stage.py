@@ -37,14 +37,14 @@ class SessionsStage:
         self._gap_us = gap // US
         self._retention_days = None if retention is None else -(-retention // ONE_DAY)
         self._chunks = Chunks()
-        self.state_settings: Mapping[str, str] = {"gap_seconds": f"{gap.total_seconds():g}", "layout": "2"}
+        self.state_settings: Mapping[str, str] = {"gap_seconds": f"{gap.total_seconds():g}", "layout": "3"}
 
     def process(self, batch: Batch, state: StateReader, revision: Revision, now: datetime) -> Result:
         """Merge a batch; every day record it touched is written and sent, changed or not.
 
         The result is the same however the input is cut into batches: the clock moves event by event.
         """
-        clock = Clock(state.get(CLOCK_KEY), self._retention_days)
+        clock = Clock(state.get(CLOCK_KEY), self._retention_days, now)
         first_day_before = clock.first_day
         visitors: dict[str, VisitorDays] = {}
         told: list[Told] = []
@@ -69,7 +69,7 @@ class SessionsStage:
         if clock.first_day != first_day_before:
             # A closed session is not looked at again: until then, all that changed it must be there.
             steps.append({})
-        expired = _expired(clock, state, batch.start, revision.offset, now)
+        expired = _expired(clock, state, batch.start, revision.offset)
         steps[-1][CLOCK_KEY] = clock.encoded()
         result = Result(changes=steps.pop(), expired=expired)
         while steps:
@@ -84,7 +84,7 @@ def _segments(batch: Batch, clock: Clock) -> Iterator[Segment]:
     first_day = clock.first_day
     for record, event in zip(batch.records, visitor_events(batch), strict=True):
         at_us = (event.occurred_at - EPOCH) // US
-        if clock.observe(at_us, event.occurred_at - event.arrived_at):
+        if clock.observe(at_us, event.occurred_at, event.arrived_at):
             yield first_day, by_visitor
             first_day, by_visitor = clock.first_day, defaultdict(list)
         event_id = bytes.fromhex(event.event_id.replace("-", ""))
@@ -94,9 +94,9 @@ def _segments(batch: Batch, clock: Clock) -> Iterator[Segment]:
     yield first_day, by_visitor
 
 
-def _expired(clock: Clock, state: StateReader, start: int, end: int, now: datetime) -> list[bytes]:
+def _expired(clock: Clock, state: StateReader, start: int, end: int) -> list[bytes]:
     """Give some of what may be deleted; a batch deletes a bounded number, the next ones the rest."""
-    bound = clock.settle(start, end, now)
+    bound = clock.settle(start, end)
     if bound <= clock.empty_day:
         return []
     keys = state.keys_below(day_bound(bound), EXPIRED_PER_BATCH)

@@ -16,13 +16,16 @@ from session_reference import GAP, Rows
 from processors.sessions.stage import SessionsStage
 from streams.engine.batch import Output, Result
 from streams.engine.changelog import Change
+from streams.engine.offline import StateEntry
 from streams.engine.runner import packed_changes
-from streams.engine.table import EPOCH_KEY, PartitionTable
+from streams.engine.table import EPOCH_KEY, PartitionTable, epoch_record, pack
 from streams.facts import VisitorEvent, encode_fact
 from streams.silver import Revision, Session
 from streams.topics import SILVER_LATE_EVENTS, SILVER_SESSIONS
 
 MIDNIGHT = datetime(2026, 3, 2, tzinfo=UTC)
+NOW = NOON + timedelta(days=365)
+"""The wall clock, behind all events."""
 KINDS = [
     *("page_viewed", "product_viewed", "product_searched", "cart_added", "checkout_started"),
     *("purchase", "refund", "login"),
@@ -95,7 +98,7 @@ class World:
         self.folder = folder
         self.stage = SessionsStage(GAP, retention)
         self.changelog, self.silver = Changelog(), Silver()
-        self.now = NOON
+        self.now = NOW
         self._copies = 0
         self.table = self._opened()
 
@@ -113,6 +116,13 @@ class World:
         if local == "lost":
             self._copies += 1
         self.table = self._opened()
+
+    def rebuilt(self, entries: Iterable[StateEntry], epoch: int) -> None:
+        """Begin again, without a local copy, with a state that `pipeline rebuild` has published."""
+        revision = Revision(epoch, 0)
+        self.changelog.records += [Change(entry.key, pack(revision, entry.value)) for entry in entries]
+        self.changelog.records.append(Change(EPOCH_KEY, epoch_record(epoch, {})))
+        self.restart(local="lost")
 
     def computed(self, start: int, end: int) -> tuple[Result, Revision]:
         batch = batch_of(self.stage.topic, self.values[start:end], start)
@@ -166,7 +176,7 @@ def silver_of(
     for events in batches:
         batch = batch_of(stage.topic, [encode_fact(event) for event in events], start)
         start = batch.next
-        for step in stage.process(batch, state, Revision(1, batch.next - 1), NOON).steps():
+        for step in stage.process(batch, state, Revision(1, batch.next - 1), NOW).steps():
             silver.take(step.outputs)
             state.take(step.changes)
             state.take(dict.fromkeys(step.expired))
