@@ -19,7 +19,8 @@ AHEAD: Final = timedelta(minutes=5)
 """An event further ahead of its arrival does not move the clock, as it does not move watermarks."""
 SETTLED_AFTER_SECONDS: Final = 600
 """Offsets are committed every second. What has been done this long does not come again in a replay."""
-_NOTHING_PENDING: Final = -1
+_NO_OFFSET: Final = -(2**63)
+"""Below all, also those of a rebuild."""
 EVER: Final = -(2**26)
 """A day before all others."""
 
@@ -27,16 +28,17 @@ EVER: Final = -(2**26)
 class ClockState(Struct, array_like=True):
     """What is kept of the clock.
 
-    `settled_day` is the first day that was open before anything that can still be replayed. To find it,
-    `pending_day` is the first that was open at the offset `pending_offset`, last worked on at `pending_since`
-    (seconds since 1970). Before `gone_day` state may have been deleted, before `empty_day` nothing is left.
+    `settled_day` is the first day that was open before anything that can still be replayed. `pending_day` was
+    the first open one at `pending_since` (seconds since 1970), and is to be the settled one. A replay, which
+    begins at or below `last_offset`, the highest worked on, puts that off. Before `gone_day` state may have
+    been deleted, before `empty_day` nothing is left.
     """
 
     at_us: int
     settled_day: int
     pending_day: int
-    pending_offset: int
     pending_since: int
+    last_offset: int
     gone_day: int
     empty_day: int
 
@@ -56,9 +58,7 @@ class Clock:
 
     def __init__(self, stored: bytes | None, retention_days: int | None, now: datetime) -> None:
         self._state = (
-            _decode(stored)
-            if stored
-            else ClockState(EVER * DAY_US, EVER, EVER, _NOTHING_PENDING, 0, EVER, EVER)
+            _decode(stored) if stored else ClockState(EVER * DAY_US, EVER, EVER, 0, _NO_OFFSET, EVER, EVER)
         )
         self._retention_days = retention_days
         self._now = now
@@ -119,12 +119,12 @@ class Clock:
             the first day that must not expire.
         """
         state, seconds, may_expire = self._state, int(self._now.timestamp()), self._state.gone_day
-        if start <= state.pending_offset:
+        if start <= state.last_offset:
             state.pending_since = seconds
         elif seconds - state.pending_since >= SETTLED_AFTER_SECONDS:
-            state.settled_day = state.pending_day
-            state.pending_day, state.pending_offset = self.first_day, end
+            state.settled_day, state.pending_day = state.pending_day, self.first_day
             state.pending_since = seconds
+        state.last_offset = max(state.last_offset, end)
         # With a longer retention days are open again, and have to be closed again before they expire.
         state.pending_day = min(state.pending_day, self.first_day)
         state.settled_day = min(state.settled_day, self.first_day)

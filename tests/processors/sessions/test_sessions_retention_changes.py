@@ -128,6 +128,20 @@ def test_a_shorter_retention_lets_nothing_expire_that_a_replay_may_bring(tmp_pat
     assert world.silver.rows() == reference(events)
 
 
+def test_a_replay_that_takes_long_finds_all_that_it_brings(tmp_path: Path) -> None:
+    events = [*(visitor_event(n, NOON) for n in range(4)), visitor_event(4, NOON - 30 * DAY)]
+    world = World(events, tmp_path, retention=of_days(60))
+    for start in range(5):
+        world.work(start, start + 1)
+    change(world, of_days(10))
+    for start in range(5):
+        world.work(start, start + 1)
+        world.now += SETTLED
+    world.close()
+    assert not world.silver.late
+    assert world.silver.rows() == reference(events)
+
+
 def test_a_rebuild_opens_what_the_retention_had_closed_and_live_work_goes_on(tmp_path: Path) -> None:
     """Its clock bounds nothing, however often it would have let days expire."""
     events = old_day_and_new()
