@@ -203,6 +203,7 @@ class BatchApp(faust.App):
         """Stop cleanly: finish the batches in work, commit, leave the group."""
         loop = asyncio.get_running_loop()
         loop.call_later(STOP_DEADLINE_SECONDS, crash, "the worker did not stop in time")
+        self.batch_consumer.stop_taking()
         self.consumer.stop_flow()
         self._on_stopping()
         await asyncio.gather(*(runner.finish(STOP_DEADLINE_SECONDS / 2) for runner in self.runners))

@@ -142,6 +142,7 @@ class BatchConsumer(driver.Consumer):
         self._agents_left: dict[int, int] = {}
         self._undelivered: dict[int, tuple[float, Batch]] = {}
         self._standing: dict[TP, tuple[int, float]] = {}
+        self._stopping = asyncio.Event()
 
     def _new_consumer_thread(self) -> BatchConsumerThread:
         return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -159,7 +160,26 @@ class BatchConsumer(driver.Consumer):
         self._undelivered.clear()
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        """Open new books at what the brokers say is committed; called by Faust."""
+        """Take partitions over; called by Faust.
+
+        Not when the worker stops meanwhile: the thread that is asked then does not answer any more, and the
+        stop would wait for us.
+        """
+        taking = asyncio.create_task(self._take_over(assigned, generation_id))
+        stopping = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait({taking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if taking.done():
+            taking.result()
+        else:
+            taking.cancel()
+
+    def stop_taking(self) -> None:
+        """Take no more partitions over: the worker stops."""
+        self._stopping.set()
+
+    async def _take_over(self, assigned: set[TP], generation_id: int) -> None:
+        """Open new books at what the brokers say is committed."""
         try:
             with _deadline("taking partitions over"):
                 thread = cast("BatchConsumerThread", self._thread)
