@@ -72,10 +72,11 @@ _GOLD_AGREEMENTS = """
 MOST_VISITORS: Final = 20
 """As many are named; beyond that a whole rebuild is less work than saying them."""
 
-# Sessions and profiles merge an event while the database decides whether it becomes a fact.
+# Sessions and profiles merge an event while the database decides whether it becomes a fact. A letter that was
+# replayed under another id was merged before as it came.
 _REFUSED_AFTER: Final = """
     SELECT coalesce(payload, ''::bytea) FROM silver.dead_letters
-    WHERE stage = 'sink' AND status IN ('pending', 'exhausted')
+    WHERE stage = 'sink'
         AND reason IN ('conflicting_event_id', 'refused_by_sink')
 """
 

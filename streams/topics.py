@@ -146,8 +146,9 @@ def check_topics(found: Mapping[str, int], wanted: Iterable[str], partitions: in
     if wrong:
         raise TopicsError(
             f"topics must have {partitions} partitions (PIPELINE_PARTITIONS), but {', '.join(wrong)}: "
-            f"set PIPELINE_PARTITIONS to what they have. A topic that has records keeps its number: "
-            f"equal keys would no longer meet in one partition"
+            f"set PIPELINE_PARTITIONS to what they have. A topic that has records keeps its number, since "
+            f"equal keys would no longer meet in one partition: `pipeline rebuild --recreate-topics` changes "
+            f"it"
         )
 
 

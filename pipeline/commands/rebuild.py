@@ -71,30 +71,32 @@ def rebuild(
         )
     began = time.monotonic()
     try:
-        drained = bool(only or some or days or recreate_topics)
-        with quiet(settings, click.echo, drained=drained):
-            total, on_days = _look(settings, [day.date() for day in days])
-            some |= on_days
-            if days and not some:
-                raise UserError("no visitor has an event or a session on that day: there is nothing to do")
-            with progress_bar("rebuilding", total) as advance:
-                if some:
-                    done = rebuild_visitors(
-                        settings,
-                        visitors=some,
-                        accept_flood=accept_flood,
-                        accept_loss=accept_loss,
-                        advance=advance,
-                    )
-                else:
-                    done = rebuild_all(
-                        settings,
-                        only=only,
-                        accept_flood=accept_flood,
-                        accept_loss=accept_loss,
-                        recreate_topics=recreate_topics,
-                        advance=advance,
-                    )
+        total, on_days = _look(settings, [day.date() for day in days])
+        some |= on_days
+        if days and not some:
+            raise UserError("no visitor has an event or a session on that day: there is nothing to do")
+        drained = bool(only or some or recreate_topics)
+        with (
+            quiet(settings, click.echo, drained=drained),
+            progress_bar("rebuilding", total) as advance,
+        ):
+            if some:
+                done = rebuild_visitors(
+                    settings,
+                    visitors=some,
+                    accept_flood=accept_flood,
+                    accept_loss=accept_loss,
+                    advance=advance,
+                )
+            else:
+                done = rebuild_all(
+                    settings,
+                    only=only,
+                    accept_flood=accept_flood,
+                    accept_loss=accept_loss,
+                    recreate_topics=recreate_topics,
+                    advance=advance,
+                )
     except OperatorError as error:
         raise UserError(
             str(error).replace("pipeline process --accept-flood", "pipeline rebuild --accept-flood"),

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from pipeline.console import make_console
 from pipeline.errors import UserError
+from pipeline.local.attached import stopped_workers
 from pipeline.settings import load_settings
 from pipeline.status import Status, look, wait_idle
 
@@ -26,10 +27,13 @@ def status(as_json: bool, wait: bool, timeout: float) -> None:
     settings = load_settings()
     in_time = wait_idle(settings, timeout) if wait else True
     found = look(settings)
+    stopped = stopped_workers(settings)
     if as_json:
-        click.echo(json.dumps(asdict(found), default=str, indent=1))
+        click.echo(json.dumps(asdict(found) | {"stopped_workers": stopped}, default=str, indent=1))
     else:
         show(found)
+        for name, why in stopped.items():
+            click.echo(f"{name} DOES NOT RUN: {why}")
     if not in_time:
         raise UserError(f"not idle after {timeout:g} s")
 

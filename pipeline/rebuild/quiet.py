@@ -10,11 +10,15 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+import psycopg
+
 from pipeline.errors import UserError
-from pipeline.local.attached import attached_supervisor
+from pipeline.local.attached import attached_supervisor, paused_file
 from pipeline.local.supervisor import Supervisor
+from pipeline.locks import CORRECTIONS
 from pipeline.settings import Settings
 from sinks.registry import SINKS
+from streams.engine.crash import EXIT_OPERATOR
 from streams.events import STREAMS
 from streams.groups import committed_offsets, members_of
 from streams.lag import topic_lags
@@ -51,13 +55,41 @@ def quiet(
         wait_seconds: how long to wait for the platform's workers to work off what they have to.
 
     Raises:
-        UserError: workers run elsewhere, or bronze or the stages are behind; the message says what to do.
+        UserError: another rebuild runs, workers run elsewhere, or bronze or the stages are behind; the
+            message says what to do.
     """
-    supervisor = attached_supervisor(settings)
-    if supervisor is None:
-        _require_quiet(settings, drained=drained, leave_seconds=leave_seconds)
+    with _alone(settings):
+        supervisor = attached_supervisor(settings)
+        if supervisor is None:
+            _require_quiet(settings, drained=drained, leave_seconds=leave_seconds)
+            yield
+            return
+        with _paused(
+            settings, supervisor, say, drained=drained, leave_seconds=leave_seconds, wait_seconds=wait_seconds
+        ):
+            yield
+
+
+@contextmanager
+def _alone(settings: Settings) -> Iterator[None]:
+    """Hold the lock of rebuilds before any worker is paused: one pauses and starts them at a time."""
+    with psycopg.connect(settings.postgres_url.get_secret_value(), autocommit=True) as connection:
+        row = connection.execute("SELECT pg_try_advisory_lock(%s)", (CORRECTIONS,)).fetchone()
+        if row != (True,):
+            raise UserError("another rebuild is running, or a replay of dead letters: wait for its end")
         yield
-        return
+
+
+@contextmanager
+def _paused(
+    settings: Settings,
+    supervisor: Supervisor,
+    say: Callable[[str], None],
+    *,
+    drained: bool,
+    leave_seconds: float,
+    wait_seconds: float,
+) -> Iterator[None]:
     paused = _Paused(settings, supervisor)
     try:
         if paused.running(STAGES | READERS):
@@ -106,7 +138,7 @@ class _Paused:
 
     def __init__(self, settings: Settings, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
-        self._file = settings.home / "run" / "paused.json"
+        self._file = paused_file(settings.home)
         self._names: set[str] = set()
         if self._file.exists():  # of one that was killed
             self._names.update(json.loads(self._file.read_text()))
@@ -125,7 +157,9 @@ class _Paused:
         return names
 
     def start(self) -> set[str]:
-        """Start what is stopped, and give the names."""
+        """Start what is stopped, and what has refused the state as it was; give the names."""
+        states = self._supervisor.states()
+        self._names |= {name for name, state in states.items() if state.exit_code == EXIT_OPERATOR}
         for name in sorted(self._names, reverse=True):
             self._supervisor.start_program(name)
         self._file.unlink(missing_ok=True)

@@ -18,7 +18,6 @@ from confluent_kafka.admin import AdminClient
 
 from pipeline.errors import UserError
 from pipeline.gold import LOCK_KEY as GOLD_LOCK
-from pipeline.locks import CORRECTIONS
 from pipeline.rebuild.compute import ENTITIES, Computed
 from pipeline.rebuild.state import (
     Revisions,
@@ -152,6 +151,8 @@ def rebuild_visitors(
         wanted = set(visitors) | tables.linked_visitors(connection, visitors)
         _require_bronze(connection, wanted, accept_loss=accept_loss)
         computed.run(connection, wanted=lambda value, _key: visitor_of(value) in wanted, advance=advance)
+        if not computed.fed:
+            raise UserError("bronze has no record of them: are the ids right? Nothing was changed")
         settled = tables.settle_letters(connection)
         vanished = tables.vanished_session_days(connection, wanted)
         revisions = Revisions(settings, computed, folder)
@@ -182,15 +183,12 @@ def _recreate_topics(settings: Settings, computed: Computed) -> None:
 
 @contextmanager
 def _rebuilding(settings: Settings) -> Iterator[tuple[psycopg.Connection[Any], Path]]:
-    """Give a connection that holds the lock of rebuilds, the second set made, and a folder for the state."""
+    """Give a connection, with the second set made, and a folder for the state."""
     settings.home.mkdir(parents=True, exist_ok=True)
     with (
         TemporaryDirectory(prefix="rebuild-", dir=settings.home) as folder,
         psycopg.connect(settings.postgres_url.get_secret_value(), autocommit=True) as connection,
     ):
-        row = connection.execute("SELECT pg_try_advisory_lock(%s)", (CORRECTIONS,)).fetchone()
-        if row != (True,):
-            raise UserError("another rebuild is running, or a replay of dead letters: wait for its end")
         left_over = _drop_retired(connection)
         if left_over is not None:
             raise UserError(

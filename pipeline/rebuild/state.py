@@ -39,6 +39,7 @@ class Revisions:
         self._topic_of = {stage.name: stage.topic for stage in computed.stages}
         self._offsets = committed_offsets(settings.kafka, PROCESS_GROUP, set(self._topic_of.values()))
         self._epochs: dict[tuple[str, int], int] = {}
+        self._settings_of = state_settings(engine_config(settings, PROCESS_GROUP), stages_of(settings))
 
     def of(self, stage: str, key: bytes) -> Revision:
         """Give it for a Kafka key that the stage reads."""
@@ -62,6 +63,13 @@ class Revisions:
                 raise UserError(
                     f"the state of {stage} has been lost, so it cannot be corrected for some visitors: "
                     f"run `pipeline rebuild` without naming any"
+                )
+            made_with, today = dict(table.made_with), self._settings_of[stage]
+            if made_with != today:
+                raise UserError(
+                    f"the state of {stage} was made with other settings ({made_with}) than today's "
+                    f"({today}), and visitors cannot be made by two rules: set them back, or run `pipeline rebuild` "
+                    f"without naming any"
                 )
             return table.epoch
         finally:

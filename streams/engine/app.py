@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -282,14 +283,28 @@ def _table_opener(config: EngineConfig, stages: Sequence[Stage]) -> Callable[[St
     bounds_from = new_consumer(config.kafka)
     memory = StoreMemory(config.state_memory_bytes)
     settings = state_settings(config, stages)
+    changelogs = {s.name: changelog_topic(config.app_id, s.name) for s in stages if s.stateful}
+    ids = topic_ids(AdminClient(config.kafka.librdkafka()), changelogs.values())
 
     def open_table(stage: Stage, partition: int) -> PartitionTable:
-        topic = changelog_topic(config.app_id, stage.name)
+        topic = changelogs[stage.name]
         changelog = ChangelogReader(config.kafka, topic, partition, bounds_from)
-        path = folder / stage.name / str(partition)
+        path = copy_path(folder / stage.name, ids[topic], partition)
         return PartitionTable(path, changelog, memory=memory, settings=settings[stage.name])
 
     return open_table
+
+
+def copy_path(folder: Path, changelog_id: str, partition: int) -> Path:
+    """Give where a partition's local copy is; copies of a changelog that was made again since are deleted.
+
+    Offsets alone do not tell them apart: the new changelog may have grown past where the old one ended.
+    """
+    of_changelog = changelog_id.replace("/", "_")
+    for other in folder.glob("*"):
+        if other.name != of_changelog:
+            shutil.rmtree(other, ignore_errors=True)
+    return folder / of_changelog / str(partition)
 
 
 def state_settings(config: EngineConfig, stages: Iterable[Stage]) -> dict[str, dict[str, str]]:

@@ -16,6 +16,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 from pipeline.errors import UserError
+from pipeline.local.attached import stopped_workers
 from pipeline.local.platform import LocalPlatform
 from pipeline.local.programs import Program, worker
 from pipeline.prepare import start_pipeline
@@ -171,25 +172,23 @@ def test_a_part_is_not_rebuilt_while_something_waits(pipeline: Pipeline, records
     pipeline.settle()
 
 
-@pytest.mark.parametrize("die_in", ["send_all", "put_at_end", "_drop_retired", "create_views"])
 def test_a_rebuild_that_dies_late_changes_nothing_but_to_what_is_right(
-    pipeline: Pipeline, records: list[Record], monkeypatch: pytest.MonkeyPatch, die_in: str
+    pipeline: Pipeline, records: list[Record], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = pipeline.tables()
 
     def die(*_: object) -> None:
-        raise RuntimeError(die_in)
+        raise RuntimeError("died")
 
-    with monkeypatch.context() as patch, quiet(pipeline.settings, lambda _: None):
-        patch.setattr(f"pipeline.rebuild.run.{die_in}", die)
-        with pytest.raises(RuntimeError, match=die_in):
-            rebuild_all(pipeline.settings)
-    assert pipeline.tables() == before
+    with quiet(pipeline.settings, lambda _: None):
+        for where in ("create_views", "_drop_retired", "put_at_end", "send_all"):
+            with monkeypatch.context() as patch:
+                patch.setattr(f"pipeline.rebuild.run.{where}", die)
+                with pytest.raises(RuntimeError, match="died"):
+                    rebuild_all(pipeline.settings)
+            assert pipeline.tables() == before, where
     pipeline.send(records[100:150])
     pipeline.settle()
-    assert check_conservation(pipeline.platform.postgres_url).is_conserved
-    with quiet(pipeline.settings, lambda _: None):
-        rebuild_all(pipeline.settings)
     assert check_conservation(pipeline.platform.postgres_url).is_conserved
 
 
@@ -210,6 +209,9 @@ def test_workers_refuse_recreated_topics_until_the_state_is_published(
         while pipeline.platform.states()["process"].is_running:
             time.sleep(0.2)
         assert pipeline.platform.states()["process"].exit_code == EXIT_OPERATOR
+        stopped = stopped_workers(pipeline.settings)
+        assert "exited with 78" in stopped["process"]
+        assert "paused by a rebuild" in stopped["sink"]
         rebuild_all(pipeline.settings)
     assert {name: rows for name, rows in pipeline.tables().items() if name != "silver_late_events"} == {
         name: rows for name, rows in before.items() if name != "silver_late_events"
@@ -267,6 +269,28 @@ def test_a_rebuild_is_refused_while_workers_run_elsewhere(pipeline: Pipeline) ->
     strangers = pipeline.settings.model_copy(update={"home": pipeline.platform.home / "elsewhere"})
     with pytest.raises(UserError, match="are running"), quiet(strangers, lambda _: None, leave_seconds=1):
         pytest.fail("not quiet")
+
+
+def test_a_second_rebuild_is_refused_before_it_touches_any_worker(pipeline: Pipeline) -> None:
+    with (
+        quiet(pipeline.settings, lambda _: None),
+        pytest.raises(UserError, match="another rebuild is running"),
+        quiet(pipeline.settings, lambda _: None),
+    ):
+        pytest.fail("two at a time")
+    pipeline.settle()
+
+
+def test_some_visitors_are_not_rebuilt_by_another_rule_than_the_others(pipeline: Pipeline) -> None:
+    ((visitor,),) = pipeline.query("SELECT min(visitor_id) FROM silver.silver_sessions")
+    other_gap = pipeline.settings.model_copy(update={"session_gap_seconds": 3600})
+    before = pipeline.tables()
+    with quiet(pipeline.settings, lambda _: None, drained=True):
+        with pytest.raises(UserError, match="made with other settings"):
+            rebuild_visitors(other_gap, visitors=[visitor])
+        with pytest.raises(UserError, match="bronze has no record of them"):
+            rebuild_visitors(pipeline.settings, visitors=["nobody"])
+    assert pipeline.tables() == before
 
 
 def test_another_gap_is_refused_until_a_rebuild(pipeline: Pipeline) -> None:

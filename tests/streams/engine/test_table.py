@@ -1,6 +1,7 @@
 """A table is its changelog: whatever local copy it begins with, it ends as the changelog says."""
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -230,6 +231,9 @@ def test_all_stores_of_a_process_stay_within_one_bound_of_memory(tmp_path: Path)
     for number in range(4_000):
         for store in stores:
             store.put(b"%d" % number, os.urandom(500))
-    assert memory.used_bytes < 12 * 1024 * 1024  # what is being flushed comes on top
+    deadline = time.monotonic() + 20  # what is being flushed comes on top
+    while memory.used_bytes > 10 * 1024 * 1024:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
     for store in stores:
         store.close()
