@@ -68,8 +68,8 @@ class Revisions:
             if made_with != today:
                 raise UserError(
                     f"the state of {stage} was made with other settings ({made_with}) than today's "
-                    f"({today}), and visitors cannot be made by two rules: set them back, or run `pipeline rebuild` "
-                    f"without naming any"
+                    f"({today}), and visitors cannot be made by two rules: set them back, or run "
+                    f"`pipeline rebuild` without naming any"
                 )
             return table.epoch
         finally:
