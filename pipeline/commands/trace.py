@@ -12,6 +12,9 @@ from pipeline.settings import Settings, load_settings
 from pipeline.trace.search import trace as search
 from pipeline.trace.story import as_text, as_values
 
+MOST_SHOWN = 100
+"""Characters of an id that is repeated to the user."""
+
 
 @click.command("trace")
 @click.argument("event", metavar=f"EVENT_ID|{IDENTITY_FORM}")
@@ -29,7 +32,8 @@ def trace(event: str, as_json: bool) -> None:
         with connection.transaction():
             found = search(connection, event)
     if not found.is_known:
-        raise UserError(f"{event} is neither in bronze nor among the dead letters. {_under_way(settings)}")
+        shown = event if len(event) <= MOST_SHOWN else f"{event[:MOST_SHOWN]}…"
+        raise UserError(f"{shown} is neither in bronze nor among the dead letters. {_under_way(settings)}")
     click.echo(json.dumps(as_values(found), default=str, ensure_ascii=False) if as_json else as_text(found))
 
 
@@ -45,7 +49,8 @@ def _under_way(settings: Settings) -> str:
         return f"Whether it is on its way cannot be told: {error}"
     if not waiting and not streams:
         return (
-            "Nothing is on its way: it was never sent, or under another id, or it is older than what is kept"
+            "Nothing is on its way: it was never sent, or under another id, or in a record that cannot be "
+            "read (see `pipeline dead-letters list`), or it is older than what is kept"
         )
     on_kinesis = f"records wait on Kinesis ({', '.join(streams)}), " if streams else ""
     return f"It may be on its way: {on_kinesis}{waiting} records wait for the database; ask again"
