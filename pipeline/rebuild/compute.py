@@ -74,14 +74,14 @@ class Computed:
         self,
         connection: psycopg.Connection[Any],
         *,
-        wanted: Callable[[bytes, str], bool] = lambda _value, _partition_key: True,
+        wanted: Callable[[bytes], bool] = lambda _value: True,
         advance: Callable[[int], None] = lambda _: None,
     ) -> None:
         """Read bronze, and work on all of it or on what is wanted.
 
         Args:
             connection: to read bronze with.
-            wanted: told the bytes of a record and its Kinesis partition key.
+            wanted: told the bytes of a record.
             advance: told how many more records were read.
 
         Raises:
@@ -92,7 +92,7 @@ class Computed:
             number = 0
             with connection.transaction():
                 for number, (identity, value) in enumerate(bronze_records(connection, stream), start=1):
-                    if wanted(value, identity.partition_key):
+                    if wanted(value):
                         topic = raw_topic(stream)
                         record = Output(
                             topic, key_of(value, identity.partition_key), value, to_headers(identity)

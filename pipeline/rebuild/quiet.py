@@ -90,7 +90,7 @@ def _paused(
     leave_seconds: float,
     wait_seconds: float,
 ) -> Iterator[None]:
-    paused = _Paused(settings, supervisor)
+    paused = _Programs(settings, supervisor)
     try:
         if paused.running(STAGES | READERS):
             say("pausing the workers")
@@ -133,7 +133,7 @@ def is_drained(settings: Settings) -> bool:
     )
 
 
-class _Paused:
+class _Programs:
     """The programs of a local platform that are stopped for now; a file says so, should this process die."""
 
     def __init__(self, settings: Settings, supervisor: Supervisor) -> None:
@@ -152,7 +152,9 @@ class _Paused:
         """Stop the programs of some kinds, and give their names."""
         names = self.running(kinds)
         self._names |= names
-        self._file.write_text(json.dumps(sorted(self._names)))
+        unfinished = self._file.with_suffix(".new")
+        unfinished.write_text(json.dumps(sorted(self._names)))
+        unfinished.replace(self._file)
         self._supervisor.stop_programs(names)
         return names
 

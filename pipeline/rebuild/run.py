@@ -51,8 +51,6 @@ STATE_OF: Final[Mapping[str, tuple[str, str]]] = {
     "silver_products": ("products", SILVER_PRODUCTS),
 }
 """By table: the stage whose state it shows, and the topic that it is written from."""
-LOCK_KEY: Final = 7_301_846_259_921
-"""Key of the advisory lock that lets one rebuild run at a time."""
 GOLD_WAIT: Final = "15min"
 
 
@@ -150,7 +148,7 @@ def rebuild_visitors(
     ):
         wanted = set(visitors) | tables.linked_visitors(connection, visitors)
         _require_bronze(connection, wanted, accept_loss=accept_loss)
-        computed.run(connection, wanted=lambda value, _key: visitor_of(value) in wanted, advance=advance)
+        computed.run(connection, wanted=lambda value: visitor_of(value) in wanted, advance=advance)
         if not computed.fed:
             raise UserError("bronze has no record of them: are the ids right? Nothing was changed")
         settled = tables.settle_letters(connection)
