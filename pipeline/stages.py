@@ -7,8 +7,8 @@ from pipeline.errors import CONFIGURATION, UserError
 from pipeline.settings import Settings
 from processors.rates import RatesError
 from processors.stages import ProcessingConfig, make_stages
-from streams.engine.app import changelog_topics
 from streams.engine.batch import Stage
+from streams.engine.changelog import changelog_topics
 from streams.topics import PROCESS_GROUP, Topic
 
 

@@ -8,7 +8,8 @@ import click
 
 from pipeline.errors import CONFIGURATION, UserError
 from pipeline.settings import Settings, SettingsError, load_settings
-from streams.engine.app import BatchApp, EngineConfig, run_worker
+from streams.engine.app import BatchApp, run_worker
+from streams.engine.config import EngineConfig
 from streams.topics import KafkaUnreachableError, TopicsError
 
 TRY_AGAIN = 75

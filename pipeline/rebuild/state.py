@@ -13,9 +13,9 @@ from pipeline.settings import Settings
 from pipeline.stages import stages_of
 from pipeline.workers import engine_config
 from processors.sessions.keys import CLOCK_KEY, day_key
-from streams.engine.app import changelog_topic, state_settings
 from streams.engine.batch import Output
-from streams.engine.changelog import ChangelogReader, new_consumer
+from streams.engine.changelog import ChangelogReader, changelog_topic, new_consumer
+from streams.engine.copies import state_settings
 from streams.engine.offline import partition_of
 from streams.engine.publish import Entry, publish
 from streams.engine.table import PartitionTable

@@ -3,32 +3,28 @@
 import asyncio
 import gc
 import logging
-import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, cast
 
 import faust
 import msgspec
 from confluent_kafka.admin import AdminClient
 from faust.serializers import codecs
-from filelock import FileLock, Timeout
 
 from streams.engine.batch import Batch, Sink, Stage
-from streams.engine.changelog import ChangelogReader, end_offsets, new_consumer
+from streams.engine.changelog import changelog_topic, changelog_topics, end_offsets, new_consumer
+from streams.engine.config import EngineConfig
 from streams.engine.consumer import BatchConsumer, BatchTransport
+from streams.engine.copies import table_opener
 from streams.engine.crash import crash
 from streams.engine.output import Outputs
 from streams.engine.runner import Runner, SinkRunner, StageRunner
-from streams.engine.store import DEFAULT_MEMORY_BYTES, StoreMemory
-from streams.engine.table import PartitionTable
 from streams.kafka import KafkaConfig
 from streams.lag import topic_lags
-from streams.topics import KafkaUnreachableError, Topic, check_topics, partition_counts, topic_ids
+from streams.topics import KafkaUnreachableError, check_topics, partition_counts
 
 log = logging.getLogger(__name__)
 
@@ -37,25 +33,6 @@ WATCH_EVERY_SECONDS: Final = 10.0
 STUCK_SECONDS: Final = 60.0
 SINK_THREADS: Final = 6
 """Batches that all sinks of a process may write at a time, and so its connections to the database."""
-
-
-@dataclass(frozen=True)
-class EngineConfig:
-    """What a worker needs to know.
-
-    `app_id` is the consumer group. Session time-out and heartbeat decide how long a dead worker keeps its
-    partitions. `state_dir` holds the local copies of tables, all of which together hold at most
-    `state_memory_bytes` in memory. `how_to_rebuild` is said to an operator whose settings the state does not
-    fit, such as " with `command`".
-    """
-
-    app_id: str
-    kafka: KafkaConfig
-    partitions: int
-    state_dir: Path
-    session_timeout_seconds: float = 10.0
-    state_memory_bytes: int = DEFAULT_MEMORY_BYTES
-    how_to_rebuild: str = ""
 
 
 class _Untouched(codecs.Codec):
@@ -69,16 +46,6 @@ class _Untouched(codecs.Codec):
 
 
 codecs.register("untouched", _Untouched())
-
-
-def changelog_topic(app_id: str, table: str) -> str:
-    """Give the name of a table's changelog."""
-    return f"{app_id}-{table}-changelog"
-
-
-def changelog_topics(app_id: str, stages: Sequence[Stage]) -> list[Topic]:
-    """Give the changelogs of stages, to be declared."""
-    return [Topic(changelog_topic(app_id, s.name), compacted=True) for s in stages if s.stateful]
 
 
 class BatchApp(faust.App):
@@ -259,7 +226,7 @@ def create_app(
     def done(batch: Batch) -> None:
         app.batch_consumer.done(batch)
 
-    open_table = _table_opener(config, stages)
+    open_table = table_opener(config, stages)
     for stage in stages:
         changelog = changelog_topic(config.app_id, stage.name)
         app.batch_agent(
@@ -276,78 +243,6 @@ def create_app(
     for sink in sinks:
         app.batch_agent(SinkRunner(sink, outputs=outputs, done=done, threads=threads))
     return app
-
-
-def _table_opener(config: EngineConfig, stages: Sequence[Stage]) -> Callable[[Stage, int], PartitionTable]:
-    folder = _own_folder(config.state_dir / config.app_id)
-    bounds_from = new_consumer(config.kafka)
-    memory = StoreMemory(config.state_memory_bytes)
-    settings = state_settings(config, stages)
-    changelogs = {s.name: changelog_topic(config.app_id, s.name) for s in stages if s.stateful}
-    ids = topic_ids(AdminClient(config.kafka.librdkafka()), changelogs.values())
-
-    def open_table(stage: Stage, partition: int) -> PartitionTable:
-        topic = changelogs[stage.name]
-        changelog = ChangelogReader(config.kafka, topic, partition, bounds_from)
-        path = copy_path(folder / stage.name, ids[topic], partition)
-        return PartitionTable(path, changelog, memory=memory, settings=settings[stage.name])
-
-    return open_table
-
-
-def copy_path(folder: Path, changelog_id: str, partition: int) -> Path:
-    """Give where a partition's local copy is; copies of a changelog that was made again since are deleted.
-
-    Offsets alone do not tell them apart: the new changelog may have grown past where the old one ended.
-    """
-    of_changelog = changelog_id.replace("/", "_")
-    for other in folder.glob("*"):
-        if other.name != of_changelog:
-            shutil.rmtree(other, ignore_errors=True)
-    return folder / of_changelog / str(partition)
-
-
-def state_settings(config: EngineConfig, stages: Iterable[Stage]) -> dict[str, dict[str, str]]:
-    """Give, by stage, what its state depends on: its own settings, and the topic that it was read from.
-
-    A topic that was made again counts its offsets from 0 again, so revisions would go back; a topic that is
-    divided otherwise leads a key to another partition than its state.
-
-    Raises:
-        TopicsError: the brokers do not say which topics they have.
-    """
-    stateful = [stage for stage in stages if stage.stateful]
-    ids = topic_ids(AdminClient(config.kafka.librdkafka()), {stage.topic for stage in stateful})
-    return {
-        stage.name: {
-            **stage.state_settings,
-            "partitions": str(config.partitions),
-            f"id of {stage.topic}": ids[stage.topic],
-        }
-        for stage in stateful
-    }
-
-
-_locks: list[FileLock] = []
-
-
-def _own_folder(parent: Path) -> Path:
-    """Take the first folder that no other worker on this machine has, counted from 0.
-
-    A restarted worker finds the copy of the one before it; two workers never share one. The lock is the
-    operating system's, so it ends with the process however that ends.
-    """
-    parent.mkdir(parents=True, exist_ok=True)
-    number = 0
-    while True:
-        lock = FileLock(parent / f"{number}.lock", timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
-            number += 1
-        else:
-            _locks.append(lock)
-            return parent / str(number)
 
 
 def _require_compiled_faust() -> None:

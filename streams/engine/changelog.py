@@ -1,12 +1,14 @@
-"""Reading a changelog partition in bulk, from an offset to its end; whatever fails is raised."""
+"""Changelogs: their names, and reading one from an offset to its end in bulk; what fails is raised."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from streams.engine.batch import Stage
 from streams.kafka import KafkaConfig
+from streams.topics import Topic
 
 OPEN_TRANSACTION_SECONDS: Final = 90.0
 """As long a rebuild's transaction may stay open that was killed, and a little longer."""
@@ -21,6 +23,16 @@ class Change(NamedTuple):
 
 class ChangelogError(Exception):
     """A changelog cannot be read; state may not be trusted without it."""
+
+
+def changelog_topic(app_id: str, table: str) -> str:
+    """Give the name of a table's changelog."""
+    return f"{app_id}-{table}-changelog"
+
+
+def changelog_topics(app_id: str, stages: Sequence[Stage]) -> list[Topic]:
+    """Give the changelogs of stages, to be declared."""
+    return [Topic(changelog_topic(app_id, s.name), compacted=True) for s in stages if s.stateful]
 
 
 def new_consumer(kafka: KafkaConfig, *, committed_only: bool = False) -> Consumer:

@@ -5,8 +5,8 @@ from typing import Final, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from streams.engine.app import changelog_topic
 from streams.engine.batch import Output
+from streams.engine.changelog import changelog_topic
 from streams.engine.table import EPOCH_KEY, epoch_record, pack
 from streams.kafka import KafkaConfig
 from streams.silver import Revision

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from streams.engine.app import copy_path
+from streams.engine.copies import copy_path
 
 
 def test_a_copy_is_found_again_for_the_same_changelog(tmp_path: Path) -> None:

@@ -13,8 +13,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from pipeline.local.platform import LocalPlatform
-from streams.engine.app import changelog_topic
-from streams.engine.changelog import ChangelogReader, new_consumer
+from streams.engine.changelog import ChangelogReader, changelog_topic, new_consumer
 from streams.engine.crash import EXIT_OPERATOR
 from streams.engine.table import EPOCH_KEY, PartitionTable
 from streams.kafka import KafkaConfig

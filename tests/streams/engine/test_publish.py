@@ -9,8 +9,7 @@ from confluent_kafka.admin import AdminClient
 
 from pipeline.local.platform import LocalPlatform
 from streams.engine import changelog as changelogs
-from streams.engine.app import changelog_topic
-from streams.engine.changelog import ChangelogError, ChangelogReader, new_consumer
+from streams.engine.changelog import ChangelogError, ChangelogReader, changelog_topic, new_consumer
 from streams.engine.publish import Entry, publish
 from streams.engine.table import EPOCH_KEY, PartitionTable, epoch_record, pack
 from streams.kafka import KafkaConfig

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
-from streams.engine.app import EngineConfig, create_app, run_worker
+from streams.engine.app import create_app, run_worker
 from streams.engine.batch import Batch, Output, Result, StateReader
+from streams.engine.config import EngineConfig
 from streams.kafka import KafkaConfig
 from streams.silver import Revision
 
