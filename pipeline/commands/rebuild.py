@@ -11,7 +11,8 @@ from pipeline.rebuild.quiet import quiet
 from pipeline.rebuild.run import Rebuilt, rebuild_all, rebuild_visitors
 from pipeline.sending import progress_bar
 from pipeline.settings import Settings, load_settings
-from sinks.rebuild import RETIRED, TABLES, bronze_rows, visitors_of_day
+from sinks.rebuild import RETIRED, TABLES
+from sinks.rebuild_source import bronze_rows, visitors_of_day
 from streams.engine.crash import OperatorError
 
 

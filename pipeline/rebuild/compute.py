@@ -11,7 +11,8 @@ import psycopg
 
 from pipeline.settings import Settings
 from pipeline.stages import stages_of
-from sinks.rebuild import SCRATCH, bronze_records
+from sinks.rebuild import SCRATCH
+from sinks.rebuild_source import bronze_records
 from sinks.registry import SINKS, open_database
 from sinks.registry import Sink as Write
 from streams.dead_letters import DeadLetter, dead_letter_key, encode_dead_letter

@@ -31,6 +31,7 @@ from pipeline.settings import Settings
 from pipeline.stages import changelogs
 from pipeline.visitors import visitor_of
 from sinks import rebuild as tables
+from sinks.rebuild_source import facts_without_bronze, linked_visitors
 from sinks.roles import grant_reader
 from sinks.views import create_views
 from streams.engine.publish import send_all
@@ -146,7 +147,7 @@ def rebuild_visitors(
         _rebuilding(settings) as (connection, folder),
         _computed(settings, folder, accept_flood=accept_flood) as computed,
     ):
-        wanted = set(visitors) | tables.linked_visitors(connection, visitors)
+        wanted = set(visitors) | linked_visitors(connection, visitors)
         _require_bronze(connection, wanted, accept_loss=accept_loss)
         computed.run(connection, wanted=lambda value: visitor_of(value) in wanted, advance=advance)
         if not computed.fed:
@@ -206,7 +207,7 @@ def _rebuilding(settings: Settings) -> Iterator[tuple[psycopg.Connection[Any], P
 def _require_bronze(
     connection: psycopg.Connection[Any], visitors: Collection[str] | None, *, accept_loss: bool
 ) -> None:
-    lost = 0 if accept_loss else tables.facts_without_bronze(connection, visitors)
+    lost = 0 if accept_loss else facts_without_bronze(connection, visitors)
     if lost:
         raise UserError(
             f"{lost} facts came on days that bronze no longer has: a rebuild would lose them, and all that "
