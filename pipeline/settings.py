@@ -17,6 +17,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from streams.failpoints import parse as parse_failpoints
 from streams.kafka import KafkaConfig
 
 ENDPOINTS_FILE = "endpoints.json"
@@ -103,6 +104,7 @@ class Settings(BaseSettings):
     retention_changes_days: int = Field(30, ge=1, description="days it leaves of the change log")
     retention_hops_days: int = Field(30, ge=1, description="days it leaves of samples of hops")
     gold_every_seconds: int = Field(300, ge=5, description="interval of dbt builds")
+    failpoints: str = Field("", description="where workers are to die, for tests of faults; dev only")
 
     @classmethod
     def settings_customise_sources(
@@ -122,6 +124,18 @@ class Settings(BaseSettings):
         if self.environment != "dev" and self.email_hash_secret.get_secret_value() == DEFAULT_SECRET:
             raise PydanticCustomError("own_secret", "PIPELINE_EMAIL_HASH_SECRET must be set outside dev")
         return self
+
+    @model_validator(mode="after")
+    def _want_no_failpoints(self) -> Self:
+        if self.environment != "dev" and self.failpoints:
+            raise PydanticCustomError("no_failpoints", "PIPELINE_FAILPOINTS must not be set outside dev")
+        return self
+
+    @field_validator("failpoints")
+    @classmethod
+    def _parse_failpoints(cls, value: str) -> str:
+        parse_failpoints(value)
+        return value
 
     @field_validator("own_hosts", mode="before")
     @classmethod

@@ -8,6 +8,7 @@ import click
 
 from pipeline.errors import CONFIGURATION, UserError
 from pipeline.settings import Settings, SettingsError, load_settings
+from streams import failpoints
 from streams.engine.app import BatchApp, run_worker
 from streams.engine.config import EngineConfig
 from streams.topics import KafkaUnreachableError, TopicsError
@@ -37,7 +38,9 @@ def run(make_app: Callable[[Settings], BatchApp]) -> int:
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     try:
-        app = make_app(load_settings())
+        settings = load_settings()
+        failpoints.arm(settings.failpoints)
+        app = make_app(settings)
     except KafkaUnreachableError as error:
         click.echo(str(error), err=True)
         return TRY_AGAIN

@@ -16,6 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from producer.records import Record
 from streams.events import MAX_EVENT_BYTES, Stream
+from streams.failpoints import failpoint
 
 MAX_BATCH_RECORDS: Final = 500
 MAX_BATCH_BYTES: Final = 5 * 1024 * 1024
@@ -160,6 +161,7 @@ class KinesisWriter:
 
     def _request(self, stream: Stream, records: Sequence[Record]) -> tuple[Sequence[Record], str]:
         """Send once; give what has failed and why."""
+        failpoint("producer.before_put")
         self.requests += 1
         entries = [{"Data": record.value, "PartitionKey": record.partition_key} for record in records]
         try:

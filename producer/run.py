@@ -16,6 +16,7 @@ from producer.records import Record
 from producer.shop.draws import DAY, HOUR
 from producer.shop.world import ShopConfig, shop_events
 from streams.events import Stream
+from streams.failpoints import failpoint
 
 EVENTS_PER_CUSTOMER: Final = 200
 FEWEST_EVENTS_PER_CUSTOMER: Final = 25
@@ -229,8 +230,10 @@ class Sender:
             self._writer.put(stream, records, self._acknowledged)
 
     def _acknowledged(self, records: Sequence[Record]) -> None:
+        failpoint("producer.after_put")
         if self._ledger is not None:
             self._ledger.write(records)
+            failpoint("producer.after_ledger")
         for record in records:
             self.summary.totals.add(record)
         self.summary.seconds = time.monotonic() - self._began

@@ -10,6 +10,8 @@ from typing import Final, Generic, NamedTuple, TypeVar
 
 import psycopg
 
+from streams.failpoints import failpoint
+
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
@@ -103,8 +105,13 @@ class Database:
             connection.close()
 
     def _attempt(self, work: Callable[[Connection], Result]) -> Result:
-        with self._free, self._connection() as connection, connection.transaction():
-            return work(connection)
+        with self._free, self._connection() as connection:
+            with connection.transaction():
+                failpoint("sink.before_write")
+                result = work(connection)
+                failpoint("sink.before_database_commit")
+            failpoint("sink.after_database_commit")
+            return result
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:

@@ -11,6 +11,7 @@ from confluent_kafka.admin import AdminClient
 from pipeline.aws import aws_of
 from pipeline.errors import CONFIGURATION
 from pipeline.settings import Settings, SettingsError, load_settings
+from streams import failpoints
 from streams.events import Stream
 from streams.ingest.forwarder import ForwardError, KafkaForwarder
 from streams.ingest.in_process import StreamReplacedError, run_in_process
@@ -64,6 +65,7 @@ def launch_of(settings: Settings, stream: Stream, environment: dict[str, str]) -
         folder=settings.home / "run" / "ingest" / stream,
         environment=environment,
         checkpoint_every_seconds=_checkpoint_every(settings),
+        failpoints=settings.failpoints,
     )
 
 
@@ -79,6 +81,7 @@ def check_raw_topics(settings: Settings, streams: tuple[Stream, ...]) -> None:
 
 
 def _run_in_process(settings: Settings, streams: tuple[Stream, ...]) -> int:
+    failpoints.arm(settings.failpoints)
     stop = StopSignal()
     folder = settings.home / "run" / "ingest" / "in-process"
     with worker_slot(folder) as slot:

@@ -16,6 +16,7 @@ from producer.kinesis import KinesisError
 from producer.ledger import LedgerWriter
 from producer.run import ProduceConfig, ProduceError, Summary, now
 from producer.run import produce as produce_run
+from streams import failpoints
 
 SEEDS = 1_000_000
 DAYS = 180.0
@@ -90,6 +91,7 @@ def produce(
         raise click.UsageError(str(error)) from None
     try:
         settings = load_settings()
+        failpoints.arm(settings.failpoints)
     except SettingsError as error:
         raise UserError(str(error), exit_code=CONFIGURATION) from None
     if ledger is None and config.count is not None:

@@ -17,6 +17,7 @@ from faust.types import TP
 from streams.engine.batch import Batch
 from streams.engine.book import HoleError, PartitionBook
 from streams.engine.crash import OperatorError, crash
+from streams.failpoints import failpoint
 
 MAX_IN_FLIGHT = 2
 """Batches of one partition that may be under way: one in work and one to follow. Bounds memory."""
@@ -285,6 +286,12 @@ class BatchConsumer(driver.Consumer):
     def _new_offset(self, tp: TP) -> int | None:
         book = self._books.get(tp)
         return book.position if book is not None else super()._new_offset(tp)
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        failpoint("commit.before")
+        committed = await super()._commit(offsets)
+        failpoint("commit.after")
+        return committed
 
     def books_in_flight(self) -> Counter[str]:
         """Give the number of batches under way by topic."""

@@ -12,6 +12,7 @@ from streams.engine.batch import Batch, NoState, Result, Sink, Stage
 from streams.engine.crash import OperatorError, crash
 from streams.engine.output import Outputs
 from streams.engine.table import EPOCH_KEY, PartitionTable, pack
+from streams.failpoints import failpoint
 from streams.silver import Revision
 
 log = logging.getLogger(__name__)
@@ -102,7 +103,9 @@ class Runner:
                     crash(f"{self.name}: {batch.topic}[{partition}] from offset {batch.start} failed", error)
                 log.warning("%s: a batch was left for later on stopping: %s", self.name, error)
             else:
+                failpoint("batch.before_done")
                 self._done(batch)
+                failpoint("batch.after_done")
             self._in_work.discard(partition)
             if not self._in_work:
                 self._idle.set()
@@ -183,14 +186,21 @@ class StageRunner(Runner):
         result = self._stage.process(batch, table or NoState(), revision, datetime.now(UTC))
         for step in result.steps():
             changes = packed_changes(step, revision)
+            failpoint("stage.before_output")
             self._outputs.send(step.outputs)
+            failpoint("stage.before_changelog")
             self._outputs.send_to(self._changelog_topic, batch.partition, changes)
+            failpoint("stage.before_acknowledgement")
             if step.outputs or changes:
                 await self._outputs.acknowledged()
+            failpoint("stage.after_acknowledgement")
             if table:
                 table.apply(changes)
+            failpoint("stage.after_apply")
         if table and time.monotonic() - self._marked_at.get(batch.partition, 0) > MARK_POSITION_EVERY_SECONDS:
+            failpoint("stage.before_mark")
             await self._in_thread(table.mark_position)
+            failpoint("stage.after_mark")
             self._marked_at[batch.partition] = time.monotonic()
 
     async def _recovered(self, partition: int) -> PartitionTable:
@@ -202,8 +212,10 @@ class StageRunner(Runner):
             count = await self._in_thread(table.recover)
             check_settings(table, self._how_to_rebuild)
             if table.new_epoch is not None:
+                failpoint("stage.before_epoch")
                 self._outputs.send_to(self._changelog_topic, partition, {EPOCH_KEY: table.new_epoch})
                 await self._outputs.acknowledged()
+                failpoint("stage.after_epoch")
                 table.apply({EPOCH_KEY: table.new_epoch})
             elif count:
                 log.info("%s[%d]: %d changelog records recovered", self.name, partition, count)
@@ -238,5 +250,7 @@ class SinkRunner(Runner):
         loop = asyncio.get_running_loop()
         refused = await loop.run_in_executor(self._threads, self._sink.write, batch)
         if refused:
+            failpoint("sink.before_letters")
             self._outputs.send(refused)
             await self._outputs.acknowledged()
+            failpoint("sink.after_letters")

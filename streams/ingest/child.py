@@ -16,6 +16,7 @@ from typing import Any, Final, TextIO
 
 import msgspec
 
+from streams import failpoints
 from streams.events import Stream
 from streams.kafka import KafkaConfig
 
@@ -29,6 +30,7 @@ class ChildConfig(msgspec.Struct, frozen=True):
     epoch: int
     kafka: KafkaConfig
     checkpoint_every_seconds: float
+    failpoints: str = ""
 
 
 class CrashOnError:
@@ -89,6 +91,7 @@ def main(config_path: str) -> None:
 
     with open(config_path, "rb") as file:  # noqa: PTH123  (pathlib would be one more import at each start)
         config = msgspec.json.decode(file.read(), type=ChildConfig)
+    failpoints.arm(config.failpoints)
     processor = ShardProcessor(
         config.stream,
         config.epoch,

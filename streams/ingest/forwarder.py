@@ -5,6 +5,7 @@ from typing import Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from streams.failpoints import failpoint
 from streams.ingest.messages import Message
 from streams.kafka import KafkaConfig
 
@@ -47,17 +48,20 @@ class KafkaForwarder:
         Raises:
             ForwardError: at least one was not.
         """
+        failpoint("ingest.before_produce")
         try:
             for message in messages:
                 self._enqueue(message)
         except KafkaException as error:
             raise ForwardError(f"Kafka refused a record: {error.args[0].str()}") from error
+        failpoint("ingest.before_acknowledgement")
         unanswered = self._producer.flush(FLUSH_SECONDS)
         failures, self._failures = self._failures, []
         if failures:
             raise ForwardError(f"Kafka did not take {len(failures)} records: {failures[0].str()}")
         if unanswered:
             raise ForwardError(f"Kafka has not answered for {unanswered} records in {FLUSH_SECONDS:.0f} s")
+        failpoint("ingest.after_acknowledgement")
 
     def _enqueue(self, message: Message) -> None:
         while True:

@@ -60,6 +60,7 @@ class Launch:
         checkpoint_every_seconds: the shortest time between two checkpoints of a shard.
         heap_megabytes: the daemon's largest Java heap.
         start_seconds: how long to wait for an emulator that has not made its streams yet.
+        failpoints: to be armed in the children.
     """
 
     stream: Stream
@@ -71,6 +72,7 @@ class Launch:
     checkpoint_every_seconds: float
     heap_megabytes: int = 192
     start_seconds: float = 30.0
+    failpoints: str = ""
 
 
 def run_daemon(launch: Launch) -> int:
@@ -177,7 +179,9 @@ def worker_id(folder: Path, slot: int) -> str:
 
 def _write_files(folder: Path, launch: Launch, application: daemon.Application) -> None:
     folder.mkdir(exist_ok=True)
-    config = ChildConfig(launch.stream, application.epoch, launch.kafka, launch.checkpoint_every_seconds)
+    config = ChildConfig(
+        launch.stream, application.epoch, launch.kafka, launch.checkpoint_every_seconds, launch.failpoints
+    )
     path = (folder / "child.json").resolve()
     path.touch(mode=0o600)
     path.write_bytes(msgspec.json.encode(config))

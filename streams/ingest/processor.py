@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 from amazon_kclpy.checkpoint_error import CheckpointError
 
 from streams.events import Stream
+from streams.failpoints import failpoint
 from streams.ingest.checkpoints import CheckpointSchedule, Position
 from streams.ingest.forwarder import Forwarder
 from streams.ingest.messages import Source, to_messages
@@ -116,6 +117,7 @@ class ShardProcessor:
             self._save_at_last(shutdown_requested_input.checkpointer, self._schedule.pending)
 
     def _save(self, checkpointer: Checkpointer, position: Position) -> None:
+        failpoint("ingest.before_checkpoint")
         try:
             checkpointer.checkpoint(position.sequence_number, position.sub_sequence_number)
         except CheckpointError as error:
@@ -126,6 +128,7 @@ class ShardProcessor:
             else:
                 raise
         else:
+            failpoint("ingest.after_checkpoint")
             self._schedule.saved(self._clock())
 
     def _save_at_last(self, checkpointer: Checkpointer, position: Position | None) -> None:
