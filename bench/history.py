@@ -84,10 +84,10 @@ def drain(platform: LocalPlatform, name: str, records: Iterator[Record], first: 
     cpu_before = cpu_seconds(platform)
     platform.start_workers(WORKERS)
     done: dict[str, float] = {}
-    peak, started, at_first = 0, 0.0, lag(settings)["process"]
+    peak, started, at_first = dict.fromkeys(WORKERS, 0), 0.0, lag(settings)["process"]
     while len(done) < len(WORKERS):
         time.sleep(POLL_SECONDS)
-        peak = max([peak, *(memory_mb(platform, one) for one in WORKERS)])
+        peak = {one: max(most, memory_mb(platform, one)) for one, most in peak.items()}
         waiting = lag(settings)
         if not started and waiting["process"] != at_first:
             started = time.monotonic() - began

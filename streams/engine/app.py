@@ -5,7 +5,7 @@ import gc
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, cast
 
@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 STOP_DEADLINE_SECONDS: Final = 15.0
 WATCH_EVERY_SECONDS: Final = 10.0
 STUCK_SECONDS: Final = 60.0
+FETCH_BYTES: Final = 32 * 1024 * 1024
+"""Fetched and not yet taken, compressed, of all partitions; a worker alone may hold all of them."""
 SINK_THREADS: Final = 6
 """Batches that all sinks of a process may write at a time, and so its connections to the database."""
 
@@ -51,7 +53,9 @@ codecs.register("untouched", _Untouched())
 class BatchApp(faust.App):
     """The app; made by `create_app`."""
 
-    def __init__(self, config: EngineConfig, on_stopping: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, config: EngineConfig, topics: Collection[str], on_stopping: Callable[[], None] = lambda: None
+    ) -> None:
         super().__init__(
             config.app_id,
             broker=[f"kafka://{host}" for host in config.kafka.bootstrap.split(",")],
@@ -63,7 +67,7 @@ class BatchApp(faust.App):
             topic_allow_declare=False,
             topic_disable_leader=True,
             consumer_auto_offset_reset="earliest",
-            consumer_max_fetch_size=1024 * 1024,
+            consumer_max_fetch_size=_fetch_bytes(len(topics) * config.partitions),
             # A worker that starts while brokers do may know no partitions yet; it asks again this often.
             consumer_metadata_max_age_ms=10_000,
             broker_max_poll_records=8000,
@@ -179,6 +183,11 @@ class BatchApp(faust.App):
         await super().on_stop()
 
 
+def _fetch_bytes(partitions: int) -> int:
+    """Give the most to fetch of a partition at a time; below 64 KiB requests cost more than it saves."""
+    return min(max(FETCH_BYTES // partitions, 64 * 1024), 1024 * 1024)
+
+
 def _credentials(kafka: KafkaConfig) -> Any:
     if kafka.security_protocol == "PLAINTEXT":
         return None
@@ -219,7 +228,7 @@ def create_app(
     topics = [*(stage.topic for stage in stages), *(sink.topic for sink in sinks)]
     wanted = dict.fromkeys([*topics, *(t.name for t in changelog_topics(config.app_id, stages))])
     check_topics(partition_counts(AdminClient(config.kafka.librdkafka())), wanted, config.partitions)
-    app = BatchApp(config, on_stopping)
+    app = BatchApp(config, set(topics), on_stopping)
     # Below the session time-out: who has lost its partitions no longer writes.
     outputs = Outputs(config.kafka, config.session_timeout_seconds * 0.9)
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from streams.silver import Revision
 from streams.transport import Headers
@@ -24,6 +24,10 @@ class Record(Protocol):
     def offset(self) -> int: ...  # noqa: D102
 
 
+RECORD_BYTES: Final = 2_000
+"""Memory of a record beside its value: the objects of the driver, its headers, what is decoded from it."""
+
+
 @dataclass(eq=False, slots=True)
 class Batch:
     """All that was fetched at once from one partition, in order, at least one record.
@@ -41,6 +45,11 @@ class Batch:
     assignment: object
     memo: dict[str, Any] = field(default_factory=dict)
     """Whatever the agents of one topic want to compute once, such as the decoded events."""
+
+    @property
+    def size(self) -> int:
+        """About the memory that it takes, in bytes, with what is made of it."""
+        return sum([RECORD_BYTES + len(record.value or b"") for record in self.records])
 
 
 class Output(NamedTuple):

@@ -5,7 +5,6 @@ missing in the middle. A book that took the highest finished offset would commit
 chains fetch positions: a batch belongs to it only if it begins where the one before ended.
 """
 
-from collections import deque
 from typing import NamedTuple
 
 
@@ -13,7 +12,7 @@ class HoleError(Exception):
     """A batch begins after the place where the one before it ended: records in between never came."""
 
 
-class Entry(NamedTuple):
+class Span(NamedTuple):
     """A fetched batch by its fetch positions."""
 
     start: int
@@ -31,19 +30,29 @@ class PartitionBook:
         self.position = position
         """Everything before it is done; this is what may be committed."""
         self._tail = position
-        self._open: deque[Entry] = deque()
-        self._done: set[Entry] = set()
+        self._open: dict[Span, int] = {}  # with its size, in the order of fetching
+        self._done: set[Span] = set()
 
     @property
     def in_flight(self) -> int:
         """Number of batches fetched and not yet part of `position`."""
         return len(self._open)
 
-    def fetched(self, start: int, next_position: int) -> bool:
+    @property
+    def bytes_in_flight(self) -> int:
+        """Size of these batches."""
+        return sum(self._open.values())
+
+    def fetched(self, start: int, next_position: int, size: int = 0) -> bool:
         """Enter a batch.
 
         A batch that begins earlier than the last one ended follows a seek back to what was committed: what
         is not done and lies behind is fetched again, so it is struck out.
+
+        Args:
+            start: the fetch position before it.
+            next_position: the fetch position after it.
+            size: of the memory that it takes, in bytes.
 
         Returns:
             whether the fetch went back.
@@ -55,19 +64,22 @@ class PartitionBook:
             raise HoleError(f"expected offset {self._tail}, got {start}")
         went_back = start < self._tail
         if went_back:
-            while self._open and self._open[-1].next > start:
-                self._done.discard(self._open.pop())
-        self._open.append(Entry(start, next_position))
+            for span in [span for span in self._open if span.next > start]:
+                del self._open[span]
+                self._done.discard(span)
+        self._open[Span(start, next_position)] = size
         self._tail = next_position
         return went_back
 
     def done(self, start: int, next_position: int) -> None:
         """Mark a batch done. One that was struck out in the meantime is ignored: it comes again."""
-        entry = Entry(start, next_position)
-        if entry not in self._open:
+        span = Span(start, next_position)
+        if span not in self._open:
             return
-        self._done.add(entry)
-        while self._open and self._open[0] in self._done:
-            first = self._open.popleft()
+        self._done.add(span)
+        for first in list(self._open):
+            if first not in self._done:
+                break
+            del self._open[first]
             self._done.discard(first)
             self.position = max(self.position, first.next)

@@ -20,7 +20,9 @@ from streams.engine.crash import OperatorError, crash
 from streams.failpoints import failpoint
 
 MAX_IN_FLIGHT = 2
-"""Batches of one partition that may be under way: one in work and one to follow. Bounds memory."""
+"""Batches of one partition that may be under way: one in work and one to follow."""
+BYTES_IN_FLIGHT = 64 * 1024 * 1024
+"""Of all batches under way: no more is fetched beyond it, however many partitions have something waiting."""
 DELIVERY_DEADLINE_SECONDS = 20.0
 REBALANCE_SECONDS = 30.0
 
@@ -201,6 +203,8 @@ class BatchConsumer(driver.Consumer):
             for tp in active_partitions or ()
             if (book := self._books.get(tp)) is not None and book.in_flight < MAX_IN_FLIGHT
         }
+        if sum(book.bytes_in_flight for book in self._books.values()) >= BYTES_IN_FLIGHT:
+            wanted.clear()
         if not wanted:
             await asyncio.sleep(0.005)
             return {}
@@ -212,7 +216,7 @@ class BatchConsumer(driver.Consumer):
         if batch.assignment is not self._assignment_token or tp not in self._books:
             return False
         try:
-            went_back = self._books[tp].fetched(batch.start, batch.next)
+            went_back = self._books[tp].fetched(batch.start, batch.next, batch.size)
         except HoleError as error:
             crash(f"records of {tp.topic}[{tp.partition}] are missing: {error}")
         if went_back:

@@ -67,3 +67,16 @@ def test_in_any_order_of_completion_the_position_is_the_end_of_the_done_prefix(
         done.add(i)
         prefix = next((n for n in range(len(sizes)) if n not in done), len(sizes))
         assert book.position == starts[prefix]
+
+
+def test_what_is_done_or_struck_out_takes_no_memory_any_more() -> None:
+    book = PartitionBook(0)
+    book.fetched(0, 10, size=1_000)
+    book.fetched(10, 20, size=500)
+    assert book.bytes_in_flight == 1_500
+    book.done(10, 20)
+    assert book.bytes_in_flight == 1_500  # it waits for the first
+    book.fetched(10, 15, size=200)  # went back
+    assert book.bytes_in_flight == 1_200
+    book.done(0, 10)
+    assert book.bytes_in_flight == 200
