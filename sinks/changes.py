@@ -7,7 +7,7 @@ transaction that runs for long holds every reader back, and makes none miss anyt
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 import psycopg
@@ -82,6 +82,34 @@ def read_changes(connection: psycopg.Connection[Any], cursor: int = START) -> Ch
             "it was restored, or it is another one; build everything anew"
         )
     return Changes([Change(*row[1:]) for row in rows if row[1] is not None], next_cursor)
+
+
+def read_closings(
+    connection: psycopg.Connection[Any], since: datetime, until: datetime, gap: timedelta
+) -> Sequence[Change]:
+    """Read which sessions time has closed: an event of `since` could still join them, one of `until` cannot.
+
+    No transaction closes a session, so the log cannot tell. Intervals that follow each other give each
+    closing once. A session that is stored when it is long closed is given by `read_changes` alone, as it was
+    touched: whoever reads both misses none.
+
+    Args:
+        connection: with `silver` in its search path.
+        since: `until` of the reading before.
+        until: the instant as of which something is built.
+        gap: of the sessions (`PIPELINE_SESSION_GAP_SECONDS`).
+
+    Returns:
+        changes of the kind `session`, each visitor and day once.
+    """
+    rows = connection.execute(
+        b"""
+        SELECT DISTINCT visitor_id, (started_at AT TIME ZONE 'UTC')::date
+        FROM silver_sessions WHERE ended_at >= %(since)s::timestamptz AND ended_at < %(until)s::timestamptz
+        """,
+        {"since": since - gap, "until": until - gap},
+    ).fetchall()
+    return [Change("session", visitor, day) for visitor, day in rows]
 
 
 _OLD: Final = b"""

@@ -23,7 +23,7 @@ from sink_examples import (
     silver,
 )
 
-from sinks.changes import CursorAheadError, read_changes
+from sinks.changes import Change, CursorAheadError, read_changes, read_closings
 from sinks.database import Connection, Database
 from sinks.registry import SINKS
 from sinks.retention import trim_changes_before
@@ -252,6 +252,26 @@ def test_all_that_entities_touch_is_in_the_log(reader: Reader, store: Database) 
         (SILVER_LATE_EVENTS, silver(late, "1", (1, 1))),
     ):
         assert written(reader, store, topic, record) == set()
+
+
+def test_time_closes_a_session_when_nothing_can_join_it_any_more_and_each_is_told_once(
+    store: Database, migrated_url: str
+) -> None:
+    gap = timedelta(minutes=30)
+    ended = NOON + timedelta(minutes=5)
+    for visitor, start in (("v1", NOON), ("v2", NOON + timedelta(hours=3))):
+        SINKS[SILVER_SESSIONS](store, [session_day(visitor, (1, 1), start)], 0)  # type: ignore[list-item]  # a record
+    with psycopg.connect(migrated_url, options="-c search_path=silver") as connection:
+
+        def closed(since: datetime, until: datetime) -> list[Change]:
+            return list(read_closings(connection, since, until, gap))
+
+        last_that_joins = ended + gap
+        assert closed(NOON, last_that_joins) == []
+        just_later = last_that_joins + timedelta(microseconds=1)
+        assert closed(last_that_joins, just_later) == [Change("session", "v1", DAY)]
+        assert closed(just_later, NOON + timedelta(hours=3)) == []
+        assert closed(just_later, NOON + timedelta(days=1)) == [Change("session", "v2", DAY)]
 
 
 def test_only_old_changes_that_gold_has_taken_in_are_deleted(
