@@ -150,7 +150,6 @@ class LocalPlatform:
     def restart(self, name: str) -> None:
         """Stop a program cleanly and start it again at once."""
         self._supervisor.stop_programs([name])
-        (self.run / f"{name}.starts").unlink(missing_ok=True)
         self._supervisor.start_program(name)
 
     def states(self) -> dict[str, State]:

@@ -115,7 +115,13 @@ class Supervisor:
         }
 
     def start_program(self, name: str) -> None:
-        """Start a program; nothing happens if it runs."""
+        """Start a program; nothing happens if it runs.
+
+        It was asked for, so it does not pause as one does that has failed (`pipeline.local.launch`).
+        """
+        state = self.states().get(name)
+        if state is not None and not state.is_running:
+            self._configuration.with_name(f"{name}.starts").unlink(missing_ok=True)
         try:
             self._call("startProcess", name, False)
         except Fault as fault:

@@ -77,6 +77,16 @@ def test_what_is_killed_is_started_again(supervisor: Supervisor) -> None:
     wait_for(lambda: supervisor.states()["stays"].pid not in {0, first})
 
 
+def test_what_is_stopped_and_started_on_purpose_does_not_pause_as_one_does_that_fails(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
+    for started in range(1, 6):
+        supervisor.start_program("stays")
+        log = next(tmp_path.rglob("stays.log"))
+        wait_for(lambda log=log, started=started: log.read_text() == "here\n" * started, seconds=3)  # type: ignore[misc]  # bound now
+        supervisor.stop_programs(["stays"])
+
+
 def test_a_long_home_gets_a_short_socket() -> None:
     short, long = Path("/srv/home"), Path("/srv") / ("deep" * 30)
     assert socket_path(short) == short / "run" / "supervisor.sock"
