@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-long fuzz schemas setup lint types unit format clean
+.PHONY: demo test test-long faults fuzz schemas setup lint types unit format clean
 
 demo: $(VENV)/.ready
 	$(BIN)/pipeline demo
@@ -38,6 +38,12 @@ unit: $(VENV)/.ready
 # The property tests with many more examples: takes long.
 test-long: $(VENV)/.ready
 	$(BIN)/pytest --hypothesis-profile=long --timeout=0 -m 'not real and not daemon'
+
+# Processes killed at every point and at random, services that die: takes about an hour. See docs/faults.md.
+KILLS ?= 300
+SEED ?= 1
+faults: $(VENV)/.ready
+	$(BIN)/python -m tests.faults --kills $(KILLS) --seed $(SEED) --docs docs/faults.md
 
 # Hostile records through cleaning, N of them.
 N ?= 1000000

@@ -1,0 +1,73 @@
+"""Faults in a whole local pipeline: `python -m tests.faults --help`."""
+
+import json
+import logging
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from tests.faults.catalogue import all_faults, short_faults
+from tests.faults.report import as_values, markdown
+from tests.faults.run import run_faults
+
+START, END = "<!-- faults -->\n", "<!-- end of faults -->"
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--only", multiple=True, help="Faults whose name has this in it; may be repeated.")
+@click.option("--kills", type=click.IntRange(1), default=300, show_default=True, help="Of the random soak.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Of events and strikes.")
+@click.option("--short", is_flag=True, help="A few of each kind, in two minutes.")
+@click.option("--list", "show", is_flag=True, help="Name the faults and end.")
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), default=Path(".faults"), show_default=True
+)
+@click.option(
+    "--docs", type=click.Path(dir_okay=False, path_type=Path), help="A page whose table is replaced."
+)
+def main(
+    *, only: tuple[str, ...], kills: int, seed: int, short: bool, show: bool, out: Path, docs: Path | None
+) -> None:
+    """Strike a whole local pipeline, and compare every row of silver with what was sent.
+
+    Exit code 0 only if every fault struck, nothing was lost or doubled or differs, and every step that was
+    broken on purpose was found.
+    """
+    faults = short_faults() if short else all_faults(kills)
+    faults = [fault for fault in faults if not only or any(part in fault.name for part in only)]
+    if not faults:
+        raise click.UsageError("no fault has such a name: see --list")
+    if show:
+        for fault in faults:
+            click.echo(f"{fault.name}  ({fault.world})")
+        return
+    logging.getLogger("botocore").setLevel(logging.ERROR)
+    began = time.monotonic()
+    out.mkdir(parents=True, exist_ok=True)
+
+    def say(line: str) -> None:
+        click.echo(f"{time.monotonic() - began:7.1f}  {line}", err=True)
+
+    rows = run_faults(faults, seed, say=say, keep_logs=out / "logs").rows
+    command = " ".join(["python -m tests.faults", *sys.argv[1:]])
+    values = {
+        "command": command,
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "faults": as_values(rows),
+    }
+    (out / "faults.json").write_text(json.dumps(values, indent=1) + "\n")
+    table = markdown(rows)
+    (out / "faults.md").write_text(table)
+    if docs is not None:
+        before, _, rest = docs.read_text().partition(START)
+        _, _, after = rest.partition(END)
+        docs.write_text(f"{before}{START}\n{table}\n{END}{after}")
+    click.echo(table)
+    sys.exit(0 if len(rows) == len(faults) and all(row.is_as_it_must_be for row in rows) else 1)
+
+
+if __name__ == "__main__":
+    main()

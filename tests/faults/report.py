@@ -1,0 +1,135 @@
+"""What came of the faults: values, and the table that shows them. Pure."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from statistics import median
+from typing import Any, Final, NamedTuple
+
+HEADER: Final = (
+    "| fault | struck | records sent | lost | doubled | differing | repeated | recovery p50 | max |\n"
+    "|---|--:|--:|--:|--:|--:|--:|--:|--:|\n"
+)
+
+
+class Hit(NamedTuple):
+    """One strike: when (seconds since the run began), at what, what was unfinished, and how long it stood.
+
+    `recovery_seconds` is None where nothing stands still, as when one of several connections is lost.
+    """
+
+    at_seconds: float
+    target: str
+    unfinished: str
+    recovery_seconds: float | None = None
+
+
+class Verdict(NamedTuple):
+    """What the comparison with the ledger, and the one between the layers, found."""
+
+    lost: int
+    doubled: int
+    differing: int
+    conserved: bool
+    examples: tuple[str, ...] = ()
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether everything is as it must be."""
+        return self.conserved and not (self.lost or self.doubled or self.differing)
+
+
+@dataclass
+class Row:
+    """A fault and what came of it.
+
+    `repeated`: records that were written to the topics again and absorbed by the tables. `own_exits`: exits
+    by which workers helped themselves, by program. `must_be_found`: a step was broken on purpose, and the
+    comparison must not be clean.
+    """
+
+    fault: str
+    seed: int
+    sent: int
+    hits: list[Hit]
+    verdict: Verdict
+    repeated: int = 0
+    seconds: float = 0.0
+    own_exits: dict[str, int] = field(default_factory=dict)
+    must_be_found: bool = False
+
+    @property
+    def is_as_it_must_be(self) -> bool:
+        """Whether it struck, and was harmless; or, where a step was broken on purpose, was found."""
+        return bool(self.hits) and self.verdict.is_clean != self.must_be_found
+
+    @property
+    def recoveries(self) -> list[float]:
+        """How long it stood still, of each strike where that is known."""
+        return [hit.recovery_seconds for hit in self.hits if hit.recovery_seconds is not None]
+
+
+def markdown(rows: Iterable[Row]) -> str:
+    """Give the tables: faults, and steps broken on purpose."""
+    rows = list(rows)
+    faults = [row for row in rows if not row.must_be_found]
+    controls = [row for row in rows if row.must_be_found]
+    text = ""
+    if faults:
+        lines = [_line(row) for row in faults]
+        if len(faults) > 1:
+            lines.append(_line(total(faults)))
+        text = HEADER + "".join(lines)
+    if controls:
+        text += "\nBroken on purpose, and found:\n\n" if faults else ""
+        text += "| step | struck | records sent | lost | doubled | differing | found |\n"
+        text += "|---|--:|--:|--:|--:|--:|---|\n"
+        for row in controls:
+            found = "yes" if row.is_as_it_must_be else "**no**"
+            verdict = row.verdict
+            text += (
+                f"| {row.fault} | {len(row.hits)} | {row.sent:,} | {verdict.lost} | {verdict.doubled} "
+                f"| {verdict.differing} | {found} |\n"
+            )
+    return text
+
+
+def total(rows: Sequence[Row]) -> Row:
+    """Give the sum of rows as one."""
+    return Row(
+        fault="**all**",
+        seed=rows[0].seed,
+        sent=sum(row.sent for row in rows),
+        hits=[hit for row in rows for hit in row.hits],
+        verdict=Verdict(
+            sum(row.verdict.lost for row in rows),
+            sum(row.verdict.doubled for row in rows),
+            sum(row.verdict.differing for row in rows),
+            all(row.verdict.conserved for row in rows),
+        ),
+        repeated=sum(row.repeated for row in rows),
+        seconds=sum(row.seconds for row in rows),
+    )
+
+
+def as_values(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    """Give the rows as JSON has them."""
+    return [
+        {
+            **asdict(row),
+            "hits": [hit._asdict() for hit in row.hits],
+            "verdict": row.verdict._asdict(),
+            "is_as_it_must_be": row.is_as_it_must_be,
+        }
+        for row in rows
+    ]
+
+
+def _line(row: Row) -> str:
+    verdict, recoveries = row.verdict, row.recoveries
+    p50 = f"{median(recoveries):.1f} s" if recoveries else "-"
+    longest = f"{max(recoveries):.1f} s" if recoveries else "-"
+    differing = f"{verdict.differing}{'' if verdict.conserved else ' (layers disagree)'}"
+    return (
+        f"| {row.fault} | {len(row.hits)} | {row.sent:,} | {verdict.lost} | {verdict.doubled} | {differing} "
+        f"| {row.repeated:,} | {p50} | {longest} |\n"
+    )

@@ -1,0 +1,102 @@
+"""Runs faults one after another, in as few pipelines as they need, and judges after each."""
+
+import shutil
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.faults.fault import Fault
+from tests.faults.report import Row, Verdict
+from tests.faults.world import World
+
+KEPT = "logs"
+
+
+class Run(NamedTuple):
+    """What came of all faults, and which failpoints any process has passed meanwhile."""
+
+    rows: list[Row]
+    passed: set[str]
+
+
+def run_faults(
+    faults: Sequence[Fault], seed: int, *, say: Callable[[str], None], keep_logs: Path | None = None
+) -> Run:
+    """Run faults and give a row for each; after one that goes wrong, the others of its pipeline are left out.
+
+    Args:
+        faults: in the order in which they run; those of one world follow each other.
+        seed: of events and of strikes.
+        say: takes one line about what goes on.
+        keep_logs: where the logs of a pipeline are put in which something went wrong; None: nowhere.
+    """
+    rows: list[Row] = []
+    passed: set[str] = set()
+    for group in _by_world(faults):
+        with ExitStack() as stack:
+            home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="faults-")))
+            home.chmod(0o755)
+            world = stack.enter_context(World(home / "home", seed, group[0].world, say=say))
+            for fault in group:
+                row = run_fault(fault, world, say)
+                rows.append(row)
+                if not row.is_as_it_must_be:
+                    if keep_logs is not None:
+                        shutil.copytree(
+                            home / "home" / KEPT, keep_logs / fault.name.replace(" ", "-"), dirs_exist_ok=True
+                        )
+                    break  # what follows would be judged by what went wrong here
+            passed |= world.passed()
+    return Run(rows, passed)
+
+
+def run_fault(fault: Fault, world: World, say: Callable[[str], None]) -> Row:
+    """Run one fault, wait until all is through, judge."""
+    say(f"--- {fault.name} (seed {world.seed})")
+    world.hits.clear()
+    sent, exits, repeated, began = world.feed.sent, world.exits(), world.repeated(), time.monotonic()
+    try:
+        fault.run(world)
+        world.settle()
+        verdict = world.judge()
+    except Exception as error:  # noqa: BLE001  (one fault that fails must not hide what the others found)
+        verdict = Verdict(0, 0, 0, conserved=False, examples=("".join(traceback.format_exception(error)),))
+        world.feed.abandon()
+    own = {
+        how: count
+        for how, count in (world.exits() - exits).items()
+        if "SIGKILL" not in how and "exit status 0" not in how
+    }
+    row = Row(
+        fault.name,
+        world.seed,
+        world.feed.sent - sent,
+        list(world.hits),
+        verdict,
+        world.repeated() - repeated,
+        round(time.monotonic() - began, 1),
+        own,
+        fault.must_be_found,
+    )
+    found = f"lost {verdict.lost}, doubled {verdict.doubled}, differing {verdict.differing}"
+    say(
+        f"{fault.name}: {len(row.hits)} struck, {row.sent} sent, {found}; in {row.seconds:.0f} s; {own or ''}"
+    )
+    for example in verdict.examples[:5]:
+        say(f"  {example}")
+    return row
+
+
+def _by_world(faults: Iterable[Fault]) -> list[list[Fault]]:
+    groups: list[list[Fault]] = []
+    for fault in faults:
+        last = groups[-1] if groups else None
+        if last is None or fault.alone or last[0].alone or last[0].world != fault.world:
+            groups.append([fault])
+        else:
+            last.append(fault)
+    return groups

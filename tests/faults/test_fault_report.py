@@ -1,0 +1,54 @@
+from tests.faults.report import Hit, Row, Verdict, as_values, markdown
+
+CLEAN = Verdict(0, 0, 0, conserved=True)
+
+
+def row(name: str = "x", verdict: Verdict = CLEAN, *, hits: int = 2, must_be_found: bool = False) -> Row:
+    struck = [Hit(1.0, "process", "3 parts", seconds) for seconds in (2.0, 4.0, None)[:hits]]
+    return Row(name, 1, 1_500, struck, verdict, repeated=7, must_be_found=must_be_found)
+
+
+def test_a_row_shows_what_was_found_and_how_long_it_stood_still() -> None:
+    assert "| x | 2 | 1,500 | 0 | 0 | 0 | 7 | 3.0 s | 4.0 s |\n" in markdown([row()])
+
+
+def test_several_rows_have_a_sum() -> None:
+    table = markdown([row("one"), row("two", Verdict(1, 2, 3, conserved=False))])
+    assert "| **all** | 4 | 3,000 | 1 | 2 | 3 (layers disagree) | 14 | 3.0 s | 4.0 s |\n" in table
+
+
+def test_a_fault_that_never_struck_is_no_success() -> None:
+    assert not row(hits=0).is_as_it_must_be
+
+
+def test_only_a_clean_verdict_is_a_success() -> None:
+    assert row().is_as_it_must_be
+    for verdict in (
+        Verdict(1, 0, 0, conserved=True),
+        Verdict(0, 1, 0, conserved=True),
+        Verdict(0, 0, 1, conserved=True),
+        Verdict(0, 0, 0, conserved=False),
+    ):
+        assert not row(verdict=verdict).is_as_it_must_be
+
+
+def test_a_broken_step_must_be_found() -> None:
+    found = row(verdict=Verdict(5, 0, 0, conserved=True), must_be_found=True)
+    missed = row(must_be_found=True)
+    assert found.is_as_it_must_be
+    assert not missed.is_as_it_must_be
+    table = markdown([found, missed])
+    assert "| x | 2 | 1,500 | 5 | 0 | 0 | yes |" in table
+    assert "| x | 2 | 1,500 | 0 | 0 | 0 | **no** |" in table
+    assert "recovery" not in table
+
+
+def test_json_says_whether_it_was_as_it_must_be() -> None:
+    (values,) = as_values([row()])
+    assert values["is_as_it_must_be"] is True
+    assert values["hits"][0] == {
+        "at_seconds": 1.0,
+        "target": "process",
+        "unfinished": "3 parts",
+        "recovery_seconds": 2.0,
+    }
