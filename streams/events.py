@@ -21,16 +21,28 @@ MAX_EVENT_BYTES = 1024 * 1024
 
 Id = Annotated[str, Meta(min_length=1, max_length=128)]
 Instant = Annotated[datetime, Meta(tz=True)]
-# With a length, because $ also matches before a line's end.
-Country = Annotated[str, Meta(pattern="^[A-Za-z]{2}$", max_length=2)]
-Currency = Annotated[str, Meta(pattern="^[A-Z]{3}$", max_length=3)]
+# With a length, because $ also matches before a line's end. The descriptions stand in the schemas and in what
+# is said of a value that does not match.
+Country = Annotated[
+    str, Meta(pattern="^[A-Za-z]{2}$", max_length=2, description="a code of two letters such as DE")
+]
+Currency = Annotated[
+    str, Meta(pattern="^[A-Z]{3}$", max_length=3, description="a code of three capital letters such as EUR")
+]
 # What a schema cannot say of decimals in words of its own is said in numbers; `processors.clean` holds it.
 Amount = Annotated[Decimal, Meta(extra_json_schema={"minimum": 0, "exclusiveMaximum": 10**10})]
 PositiveAmount = Annotated[
     Decimal, Meta(extra_json_schema={"exclusiveMinimum": 0, "exclusiveMaximum": 10**10})
 ]
 Version = Annotated[int, Meta(extra_json_schema={"const": 1})]
-Email = Annotated[str, Meta(pattern=r"^[^@\s]+@[^@\s]+(?!\s)$", max_length=320)]
+Email = Annotated[
+    str,
+    Meta(
+        pattern=r"^[^@\s]+@[^@\s]+(?!\s)$",
+        max_length=320,
+        description="an e-mail address with one @, without spaces, of at most 320 characters",
+    ),
+]
 Quantity = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 
 

@@ -1,6 +1,7 @@
 """All that is wrong with a record that a stream's decoder has refused, and what of it can be read."""
 
 import re
+from datetime import datetime
 from decimal import Decimal
 from functools import cache
 from itertools import islice
@@ -145,8 +146,8 @@ class _Walk:
             return shape.decode(_to_json(found))
         except UnicodeEncodeError:
             return UNSET  # a lone surrogate, which `surrogates` reports
-        except msgspec.DecodeError as error:  # of one value: it is out of range, or against a constraint
-            self.add(shape.reason, path, _readable(str(error), found, shape))
+        except msgspec.DecodeError:  # of one value: it is out of range, or against a constraint
+            self.add(shape.reason, path, _against_rule(found, shape))
             return UNSET
 
 
@@ -161,12 +162,12 @@ def _misspelled(found: Any, shape: Leaf) -> str | None:
     return None
 
 
-def _readable(message: str, found: Any, shape: Leaf) -> str:
-    if shape.reason is Reason.INVALID_TIMESTAMP:
-        hint = "; there is no place for leap seconds" if ":60" in found else ""
-        return f"{_shown(found)} is no instant of RFC 3339 with an offset, such as 2026-05-04T09:58:12Z{hint}"
-    given = f", this is {_shown(found)}" if isinstance(found, Number) else ""
-    return f"{message.partition(' - at `$')[0]}{given}"
+def _against_rule(found: Any, shape: Leaf) -> str:
+    if isinstance(found, Number) or shape.type is not str:
+        hint = "; there is no place for leap seconds" if shape.type is datetime and ":60" in found else ""
+        return f"{shape.rule} is wanted, this is {_shown(found)}{hint}"
+    # Texts are not repeated: they may be personal, and messages go where payloads do not.
+    return f"{shape.rule} is wanted, this has {len(found)} character{'s' * (len(found) != 1)}"
 
 
 def _fits(found: Any, wanted: Any) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from types import NoneType, UnionType
-from typing import Annotated, Any, Final, Union, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 from uuid import UUID
 
 import msgspec
@@ -15,10 +15,14 @@ from streams.dead_letters import Reason
 
 @dataclass(frozen=True)
 class Leaf:
-    """A single value. `decode` reads its JSON exactly as the events' decoders do."""
+    """A single value. `decode` reads its JSON exactly as the events' decoders do.
+
+    `wanted` are words for its JSON type, `rule` for all that `decode` takes of that type.
+    """
 
     type: Any
     wanted: str
+    rule: str
     nullable: bool
     decode: Callable[[bytes], Any]
 
@@ -59,6 +63,10 @@ _WORDS: Final[dict[Any, str]] = {
     datetime: "a string",
     UUID: "a string",
 }
+_FORMS: Final[dict[Any, str]] = {
+    datetime: "an instant of RFC 3339 with an offset such as 2026-05-04T09:58:12Z",
+    UUID: "a UUID such as 6f1d9c1e-2a55-4c0e-9d3b-0f6a1c2e7a01",
+}
 
 
 def shape_of(wanted: Any) -> Shape:
@@ -79,4 +87,18 @@ def shape_of(wanted: Any) -> Shape:
         smallest = max((m.min_length or 0 for m in meta), default=0)
         return Many(shape_of(get_args(plain)[0]), smallest, nullable)
     decoder = msgspec.json.Decoder(constrained)
-    return Leaf(plain, _WORDS.get(plain, "a string"), nullable, decoder.decode)
+    words = _WORDS.get(plain, "a string")
+    return Leaf(plain, words, _rule(plain, words, meta), nullable, decoder.decode)
+
+
+def _rule(plain: Any, words: str, meta: list[Any]) -> str:
+    if get_origin(plain) is Literal:
+        return f"one of {', '.join(get_args(plain))}"
+    for each in meta:
+        if each.description is not None:
+            return str(each.description)
+        if each.ge is not None:
+            return f"{words} from {each.ge:.15g} to {each.le:.15g}"
+        if each.max_length is not None:
+            return f"{words} of {each.min_length or 0} to {each.max_length} characters"
+    return "a number that can be stored" if plain in (int, Decimal) else _FORMS.get(plain, words)

@@ -300,3 +300,56 @@ def test_a_nul_character_is_refused_where_it_would_be_stored(event: dict[str, An
 
 def test_the_text_of_an_escape_is_no_nul_character() -> None:
     assert accepted(example("purchase", order_id="C:\\u0000")).order_id == "C:\\u0000"
+
+
+@pytest.mark.parametrize(
+    ("event", "message"),
+    [
+        (example("product_reviewed", rating=9), "a whole number from 1 to 5 is wanted, this is 9"),
+        (
+            example("cart_added", quantity=0),
+            "a whole number from 1 to 1000000000 is wanted, this is 0",
+        ),
+        (
+            example("log", latency_ms=-1.5),
+            "a number from 0 to 1000000000000 is wanted, this is -1.5",
+        ),
+        (
+            example("logout", customer_id="x" * 129),
+            "a string of 1 to 128 characters is wanted, this has 129 characters",
+        ),
+        (
+            example("logout", event_id="odd"),
+            "a UUID such as 6f1d9c1e-2a55-4c0e-9d3b-0f6a1c2e7a01 is wanted, this is 'odd'",
+        ),
+        (
+            example("log", level="fatal"),
+            "one of debug, info, warning, error, critical is wanted, this is 'fatal'",
+        ),
+        (
+            example("logout", context={"country": "GBR"}),
+            "a code of two letters such as DE is wanted, this has 3 characters",
+        ),
+        (
+            example("purchase", currency="eur"),
+            "a code of three capital letters such as EUR is wanted, this has 3 characters",
+        ),
+        (
+            example("signup", email="ada"),
+            "an e-mail address with one @, without spaces, of at most 320 characters is wanted, "
+            "this has 3 characters",
+        ),
+        (
+            example("logout", occurred_at="noon"),
+            "an instant of RFC 3339 with an offset such as 2026-05-04T09:58:12Z is wanted, this is 'noon'",
+        ),
+        (
+            example("refund", amount="1e9999999999999999999"),
+            "a number that can be stored is wanted, this is '1e9999999999999999999'",
+        ),
+    ],
+)
+def test_what_is_wanted_is_said_in_words_and_no_personal_text_is_repeated(
+    event: dict[str, Any], message: str
+) -> None:
+    assert [error.message for error in refused(event).errors] == [message]
