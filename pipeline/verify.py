@@ -2,13 +2,14 @@
 
 import shlex
 from dataclasses import dataclass
-from typing import Any, Final
+from datetime import datetime
+from typing import Any, Final, NamedTuple
 
 import psycopg
 from psycopg.rows import class_row
 
 from pipeline.errors import UserError
-from pipeline.visitors import visitor_of
+from pipeline.visitors import Visitor, who_of
 from sinks.conservation import Agreement, StreamDay, agreements, events_left_alone, stream_days
 
 # Of what the last run of gold had copied. A repeated order id counts once in gold.
@@ -86,20 +87,32 @@ class Refused:
     """Records that the database refused, which sessions and profiles may have counted before."""
 
     records: int
-    visitors: tuple[str, ...]
+    visitors: tuple[Visitor, ...]
 
     @property
     def remedy(self) -> str:
         """The command that takes them out again."""
         if len(self.visitors) > MOST_VISITORS:
             return "pipeline rebuild"
-        return shlex.join(["pipeline", "rebuild", *(f"--visitor={visitor}" for visitor in self.visitors)])
+        named = (
+            f"--{'customer' if each.is_customer else 'visitor'}={each.visitor_id}" for each in self.visitors
+        )
+        return shlex.join(["pipeline", "rebuild", *named])
+
+
+class GoldCopy(NamedTuple):
+    """The copy of silver that gold is made from: when it was made, and what stood for "now" in it."""
+
+    copied_at: datetime
+    as_of: datetime
 
 
 @dataclass(frozen=True)
 class Report:
     """What was found. `gold_is_built` is false when no run of gold has succeeded: it is not compared then.
 
+    `gold_copy` is what gold is compared with: null also if a crash of the server has emptied it, which the
+    next run of gold makes good.
     `refused` is looked for only when figures differ. `left_alone` are events that came when they were older
     than the retention of sessions.
     """
@@ -107,6 +120,7 @@ class Report:
     days: list[StreamDay]
     agreements: list[Agreement]
     gold_is_built: bool
+    gold_copy: GoldCopy | None = None
     refused: Refused | None = None
     left_alone: int = 0
 
@@ -127,9 +141,11 @@ def check_conservation(url: str) -> Report:
             # One snapshot for all questions.
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             built = _gold_is_built(connection)
-            pairs = agreements(connection) + (_gold_agreements(connection) if built else [])
+            copy = _gold_copy(connection) if built else None
+            pairs = agreements(connection) + (_gold_agreements(connection) if copy else [])
             refused = None if all(pair.holds for pair in pairs) else _refused(connection)
-            return Report(stream_days(connection), pairs, built, refused, events_left_alone(connection))
+            left_alone = events_left_alone(connection)
+            return Report(stream_days(connection), pairs, built, copy, refused, left_alone)
     except psycopg.errors.UndefinedTable as error:
         raise UserError("the database has no tables yet: run `pipeline migrate` or `pipeline up`") from error
     except psycopg.Error as error:
@@ -140,13 +156,21 @@ def _refused(connection: psycopg.Connection[Any]) -> Refused | None:
     payloads = [payload for (payload,) in connection.execute(_REFUSED_AFTER).fetchall()]
     if not payloads:
         return None
-    visitors = {visitor for payload in payloads if (visitor := visitor_of(payload)) is not None}
+    visitors = {visitor for payload in payloads if (visitor := who_of(payload)) is not None}
     return Refused(len(payloads), tuple(sorted(visitors)))
 
 
 def _gold_is_built(connection: psycopg.Connection[Any]) -> bool:
-    row = connection.execute("SELECT to_regclass('gold.gold_business_metrics') IS NOT NULL").fetchone()
+    row = connection.execute(
+        "SELECT num_nulls(to_regclass('gold.gold_business_metrics'), to_regclass('staging.snapshot_run')) = 0"
+    ).fetchone()
     return bool(row and row[0])
+
+
+def _gold_copy(connection: psycopg.Connection[Any]) -> GoldCopy | None:
+    # Unlogged, as the copies themselves: Postgres empties them all when it recovers from a crash.
+    row = connection.execute("SELECT copied_at, as_of FROM staging.snapshot_run").fetchone()
+    return GoldCopy(*row) if row else None
 
 
 def _gold_agreements(connection: psycopg.Connection[Any]) -> list[Agreement]:

@@ -1,6 +1,7 @@
 """`pipeline verify`: conservation, as a table; with ledgers, every row of silver."""
 
 import json
+from datetime import UTC
 from pathlib import Path
 
 import click
@@ -8,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.console import make_console
+from pipeline.dead_letters.show import instant
 from pipeline.errors import UserError
 from pipeline.reconcile import Reconciliation, oracle_config, reconcile
 from pipeline.sending import progress_bar
@@ -81,6 +83,8 @@ def as_values(report: Report) -> dict[str, object]:
     return {
         "conserved": report.is_conserved,
         "gold_is_built": report.gold_is_built,
+        "gold_copied_at": report.gold_copy.copied_at if report.gold_copy else None,
+        "gold_as_of": report.gold_copy.as_of if report.gold_copy else None,
         "days": [{**day._asdict(), "conserved": day.is_conserved} for day in report.days],
         "agreements": [{**pair._asdict(), "holds": pair.holds} for pair in report.agreements],
         "left_alone": report.left_alone,
@@ -120,8 +124,18 @@ def show(report: Report, console: Console) -> None:
             highlight=False,
             soft_wrap=True,
         )
+    console.print(_gold(report), highlight=False, soft_wrap=True)
+
+
+def _gold(report: Report) -> str:
     if not report.gold_is_built:
-        console.print("gold is not built yet, so it is not compared: run `pipeline gold`", highlight=False)
+        return "gold is not built yet, so it is not compared: run `pipeline gold`"
+    copy = report.gold_copy
+    if copy is None:
+        return "gold is not compared: Postgres has crashed since it was built; run `pipeline gold`"
+    copied_at, as_of = (each.astimezone(UTC) for each in copy)
+    since = "" if as_of == copied_at else f", of what happened before {instant(as_of)}"
+    return f"gold is of its run at {instant(copied_at)}{since}, and is compared with the facts of then"
 
 
 def show_reconciliation(found: Reconciliation, console: Console) -> None:

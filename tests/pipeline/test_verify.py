@@ -1,18 +1,25 @@
-"""What verify says to do about records that were counted before they were refused."""
+"""What verify says of gold, and to do about records that were counted before they were refused."""
+
+import io
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 import pytest
+from rich.console import Console
 
-from pipeline.verify import MOST_VISITORS, Refused
-from pipeline.visitors import visitor_of
+from pipeline.commands.verify import show
+from pipeline.verify import MOST_VISITORS, GoldCopy, Refused, Report
+from pipeline.visitors import Visitor, visitor_of, who_of
 
 
-def test_the_remedy_names_the_visitors_as_a_shell_takes_them() -> None:
-    refused = Refused(3, ("a", "b c"))
-    assert refused.remedy == "pipeline rebuild --visitor=a '--visitor=b c'"
+def test_the_remedy_names_customers_and_visitors_by_their_options_as_a_shell_takes_them() -> None:
+    refused = Refused(3, (Visitor("a", is_customer=True), Visitor("b c", is_customer=False)))
+    assert refused.remedy == "pipeline rebuild --customer=a '--visitor=b c'"
 
 
 def test_for_many_visitors_the_remedy_is_a_whole_rebuild() -> None:
-    many = tuple(str(number) for number in range(MOST_VISITORS + 1))
+    many = tuple(Visitor(str(number), is_customer=False) for number in range(MOST_VISITORS + 1))
     assert Refused(len(many), many).remedy == "pipeline rebuild"
 
 
@@ -32,3 +39,29 @@ def test_a_records_visitor_is_its_customer_or_else_its_anonymous_id(
     value: bytes, visitor: str | None
 ) -> None:
     assert visitor_of(value) == visitor
+    assert who_of(value) == (None if visitor is None else (visitor, visitor == "c"))
+
+
+REPORT: Final = Report([], [], gold_is_built=True)
+NOON: Final = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("report", "told"),
+    [
+        (replace(REPORT, gold_is_built=False), "gold is not built yet"),
+        (REPORT, "gold is not compared: Postgres has crashed since it was built; run `pipeline gold`"),
+        (
+            replace(REPORT, gold_copy=GoldCopy(NOON, NOON)),
+            "gold is of its run at 2026-03-01 12:00:00.000 UTC, and",
+        ),
+        (
+            replace(REPORT, gold_copy=GoldCopy(NOON, NOON - timedelta(days=1))),
+            "at 2026-03-01 12:00:00.000 UTC, of what happened before 2026-02-28 12:00:00.000 UTC, and",
+        ),
+    ],
+)
+def test_the_figures_of_gold_are_told_with_the_run_they_are_of(report: Report, told: str) -> None:
+    console = Console(file=io.StringIO(), width=200)
+    show(report, console)
+    assert told in console.file.getvalue()  # type: ignore[attr-defined]  # as it was made above
