@@ -1,13 +1,17 @@
 """`pipeline up`: the whole pipeline on this machine."""
 
+import re
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
 
 import click
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.errors import LocalError, UserError
 from pipeline.local.platform import LocalPlatform
@@ -20,6 +24,10 @@ from pipeline.status import RAW, Status, look, wait_drained
 from streams.topics import PROCESS_GROUP, SINK_GROUP
 
 LOOK_SECONDS = 1.0
+TAIL_BYTES = 16_384
+MESSAGE_CHARACTERS = 500
+"""How much of a log is looked at for the last message, and how much of that is shown."""
+_LEVEL = re.compile(r"\d{4}-\S+ \S+ (DEBUG|INFO|WARNING|ERROR|CRITICAL) ")
 DRAIN_SECONDS = 30.0
 
 
@@ -71,7 +79,11 @@ def watch(platform: LocalPlatform) -> None:
     if console.is_terminal:
         with Live(console=console, auto_refresh=False) as live:
             while True:
-                shown = [table(platform, _states(platform))]
+                states = _states(platform)
+                shown: list[RenderableType] = [
+                    table(platform, states),
+                    *map(Text, _refusals(platform, states)),
+                ]
                 try:
                     shown.append(path_table(look(platform.settings, LOOK_SECONDS)))
                 except UserError:  # a part is starting; its line above says so
@@ -83,6 +95,8 @@ def watch(platform: LocalPlatform) -> None:
         for name, state in states.items():
             if state != before.get(name):
                 click.echo(f"{name}: {describe(state)}")
+                for line in _refusals(platform, {name: state}):
+                    click.echo(line)
         sys.stdout.flush()
         before = states
         time.sleep(LOOK_SECONDS)
@@ -118,6 +132,35 @@ def path_table(status: Status) -> Table:
     gold = f"{status.gold.status} {status.gold.started_at:%H:%M:%S}" if status.gold else "not built yet"
     shown.caption = f"{incoming:.0f} records/s arrive; {letters} dead letters; gold: {gold}"
     return shown
+
+
+def _refusals(platform: LocalPlatform, states: Mapping[str, State]) -> list[str]:
+    """Give what each process that has given up said last; it is not started again before somebody acts."""
+    given_up = [name for name, state in states.items() if has_given_up(state)]
+    return [f"{name} says: {last_message(platform.log_file(name))}" for name in given_up]
+
+
+def has_given_up(state: State) -> bool:
+    """Tell whether a process has ended with a failure and is not started again."""
+    return state.state == "EXITED" and state.exit_code != 0
+
+
+def last_message(log: Path) -> str:
+    """Give the last message of a log in one line: its last error if lines have levels, else the last line."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - TAIL_BYTES))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError as error:
+        return f"its log {log} cannot be read: {error.strerror}"
+    told = [line.strip() for line in lines if line.strip()]
+    if not told:
+        return f"nothing; its log {log} is empty"
+    levels = [_LEVEL.match(line) for line in told]
+    errors = [i for i, found in enumerate(levels) if found and found[1] in {"ERROR", "CRITICAL"}]
+    last = errors[-1] if levels[-1] and errors else len(told) - 1
+    message = _LEVEL.sub("", told[last], count=1)
+    return message if len(message) <= MESSAGE_CHARACTERS else f"{message[:MESSAGE_CHARACTERS]}… (see {log})"
 
 
 def describe(state: State) -> str:
