@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -11,6 +12,7 @@ from pipeline.commands.dead_letters_replay import confirm, replay, say_if_waitin
 from pipeline.console import make_console
 from pipeline.dead_letters import store
 from pipeline.dead_letters.letters import Letter
+from pipeline.dead_letters.naming import check_named, nothing_selected
 from pipeline.dead_letters.options import filters, selection_of
 from pipeline.dead_letters.selection import GROUPS, OPEN
 from pipeline.dead_letters.show import as_text, as_values, instant, summary
@@ -48,13 +50,19 @@ def list_letters(by: str, rows: bool, as_json: bool, **given: Any) -> None:
         given["limit"] = MOST_ROWS
     selection = selection_of(given, OPEN)
     with store.connect(_url(load_settings())) as connection:
+        check_named(connection, selection)
         if rows:
             letters = store.letters(connection, selection)
             total = store.count(connection, selection_of({**given, "limit": None}, OPEN))
             click.echo(_rows_json(letters, total)) if as_json else _show_rows(letters, total)
         else:
             groups = store.groups(connection, selection, by)
-            click.echo(_groups_json(groups, by)) if as_json else _show_groups(groups, by)
+            if as_json:
+                click.echo(_groups_json(groups, by))
+            elif groups:
+                _show_groups(groups, by)
+            else:
+                click.echo(nothing_selected(connection, selection))
 
 
 @dead_letters.command("show")
@@ -69,13 +77,13 @@ def show(raw: bool, as_json: bool, **given: Any) -> None:
     named = given["identities"] or given["event_id"]
     given["limit"] = given["limit"] or (max(1, len(given["identities"])))
     given["statuses"] = given["statuses"] or (("all",) if named else OPEN)
+    selection = selection_of(given, OPEN)
     with store.connect(_url(load_settings())) as connection:
-        found = [
-            store.surroundings(connection, letter)
-            for letter in store.letters(connection, selection_of(given, OPEN))
-        ]
-    if not found:
-        raise UserError("there is no such dead letter: see `pipeline dead-letters list --status all`")
+        check_named(connection, selection)
+        found = [store.surroundings(connection, letter) for letter in store.letters(connection, selection)]
+        if not found:
+            raise UserError(nothing_selected(connection, selection))
+        total = store.count(connection, replace(selection, limit=None))
     for number, shown in enumerate(found):
         if raw:
             click.get_binary_stream("stdout").write(shown.came or b"")
@@ -83,6 +91,9 @@ def show(raw: bool, as_json: bool, **given: Any) -> None:
             click.echo(json.dumps(as_values(shown), ensure_ascii=False))
         else:
             click.echo(("\n" if number else "") + as_text(shown))
+    if len(found) < total:
+        more = f"{len(found)} of {total} that are selected, the oldest first; --limit {total} shows all"
+        click.echo(f"\n{more}", err=raw or as_json)
 
 
 @dead_letters.command("discard")
@@ -94,8 +105,10 @@ def discard(yes: bool, as_json: bool, **given: Any) -> None:
 
     Without --status: those that are pending. `replay --status discarded` takes it back.
     """
+    selection = selection_of(given, ("pending",))
     with store.connect(_url(load_settings())) as connection:
-        chosen = store.identities(connection, selection_of(given, ("pending",)))
+        check_named(connection, selection)
+        chosen = store.identities(connection, selection)
         if not as_json:
             confirm(len(chosen), "Discard", yes=yes)
         say_if_waiting(connection)
@@ -105,9 +118,6 @@ def discard(yes: bool, as_json: bool, **given: Any) -> None:
 
 
 def _show_groups(groups: list[store.Group], by: str) -> None:
-    if not groups:
-        click.echo("no dead letters are selected")
-        return
     table = Table(title=f"Dead letters by {by}", title_justify="left")
     table.add_column(by, no_wrap=True)
     for heading in ("letters", "exhausted", "last arrived"):
@@ -147,7 +157,7 @@ def _groups_json(groups: list[store.Group], by: str) -> str:
 def _show_rows(letters: list[Letter], total: int) -> None:
     for letter in letters:
         what = " ".join(part for part in (letter.event_type, letter.event_id) if part)
-        click.echo(f"{letter.identity}\n  {letter.status}, {letter.reason}: {letter.first_error}")
+        click.echo(f"{letter.identity}\n  {letter.status}, {letter.reason}: {letter.errors_in_short}")
         click.echo(
             f"  {what or '(unreadable)'}, arrived {instant(letter.arrived_at)}, attempt {letter.attempt}"
         )

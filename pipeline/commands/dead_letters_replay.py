@@ -11,6 +11,7 @@ from confluent_kafka.admin import AdminClient
 
 from pipeline.dead_letters import store
 from pipeline.dead_letters.letters import Identity
+from pipeline.dead_letters.naming import check_named, in_other_statuses, nothing_selected
 from pipeline.dead_letters.options import filters, selection_of
 from pipeline.dead_letters.passing import failed_again, wait_through
 from pipeline.dead_letters.patching import Patch, PatchError, read_patch
@@ -38,6 +39,16 @@ from streams.topics import check_topics, partition_counts, raw_topic
 ASK_ABOVE: Final = 10
 """So many letters are touched without asking."""
 WAIT_SECONDS: Final = 600.0
+MOST_SHOWN: Final = 60
+"""Characters of a patch that is none, shown in the message."""
+PATCH_FORMS: Final = (
+    """A patch is a JSON Patch like '[{"op": "replace", "path": "/currency", "value": "EUR"}]', a JSON """
+    """Merge Patch like '{"currency": "EUR"}', a file that holds one, or - for the standard input"""
+)
+NEW_EVENT_ID_HELP: Final = (
+    "Give each an event_id of its own, always the same one. Sessions that had counted it before it was "
+    "refused count it twice then, until a rebuild: `pipeline verify` names the command."
+)
 
 
 class PatchType(click.ParamType):
@@ -54,8 +65,17 @@ class PatchType(click.ParamType):
                 return read_patch(value)
             with click.open_file(value, "rb") as file:
                 return read_patch(file.read())
-        except (PatchError, OSError) as error:
+        except PatchError as error:
             self.fail(str(error), param, ctx)
+        except FileNotFoundError:
+            self.fail(f"{_shown(value)} is neither a patch nor a file. {PATCH_FORMS}", param, ctx)
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            self.fail(f"{_shown(value)} cannot be read: {why}. {PATCH_FORMS}", param, ctx)
+
+
+def _shown(value: str) -> str:
+    return repr(value if len(value) <= MOST_SHOWN else f"{value[:MOST_SHOWN]}…")
 
 
 @click.command("replay")
@@ -66,7 +86,7 @@ class PatchType(click.ParamType):
     metavar="FILE|JSON",
     help="Correct each with a JSON Patch (an array) or a JSON Merge Patch (an object) first.",
 )
-@click.option("--new-event-id", is_flag=True, help="Give each an event_id of its own, always the same one.")
+@click.option("--new-event-id", is_flag=True, help=NEW_EVENT_ID_HELP)
 @click.option("--as-it-came", is_flag=True, help="Forget an earlier correction.")
 @click.option("--wait", is_flag=True, help="Wait until they are through, and say what became of them.")
 @click.option("--dry-run", is_flag=True, help="Only say what would become of them, by the real rules.")
@@ -96,9 +116,10 @@ def replay(
     selection = selection_of(given, ("pending",))
     planner = Planner(patch, new_event_ids=new_event_id, as_it_came=as_it_came)
     with store.connect(settings.postgres_url.get_secret_value()) as connection:
+        check_named(connection, selection)
         chosen = store.identities(connection, selection)
         if not chosen:
-            click.echo(json.dumps({"selected": 0}) if as_json else _nothing(connection, given))
+            click.echo(json.dumps({"selected": 0}) if as_json else _nothing(connection, selection, given))
             return
         if dry_run:
             forecast = rehearse(settings, connection, chosen, planner, selection, quiet=as_json)
@@ -167,6 +188,7 @@ def rehearse(
                     if plan.letter.stream == stream and plan.letter.identity not in settled
                 ]
                 verdicts = judge(stage, of_stream, datetime.now(UTC))
+                forecast.counted_before += sum(plan.may_be_counted_before for plan in of_stream)
                 ids = sorted({verdict.event_id for verdict in verdicts if verdict.event_id})
                 forecast.add(verdicts, store.stored_facts(connection, ids))
             progress(len(identities))
@@ -219,9 +241,9 @@ def _wait(settings: Settings, connection: store.Connection, outcome: Outcome) ->
     return failed_again(connection, outcome.sent_letters)
 
 
-def _nothing(connection: store.Connection, given: dict[str, Any]) -> str:
+def _nothing(connection: store.Connection, selection: Selection, given: dict[str, Any]) -> str:
     if given["statuses"]:
-        return "nothing to replay: no dead letter is selected"
-    exhausted = store.count(connection, selection_of({**given, "statuses": ("exhausted",)}, ()))
-    more = f"; {exhausted} are exhausted, which --status exhausted selects" if exhausted else ""
-    return f"nothing to replay: no pending dead letter is selected{more}"
+        return f"nothing to replay: {nothing_selected(connection, selection)}"
+    named = given["identities"] or given["event_id"]
+    more = in_other_statuses(connection, selection, None if named else ("exhausted",))
+    return f"nothing to replay: no {'open' if named else 'pending'} dead letter is selected{more}"

@@ -1,18 +1,26 @@
 """`pipeline trace`: where an event is, and why."""
 
 import json
+from datetime import UTC, datetime
+from typing import Final
 
 import click
 import psycopg
 
-from pipeline.dead_letters.letters import IDENTITY_FORM
+from pipeline.dead_letters.letters import IDENTITY_EXAMPLE, IDENTITY_FORM, Identity, canonical_id
+from pipeline.dead_letters.naming import USAGE
 from pipeline.dead_letters.store import connect
 from pipeline.errors import UserError
 from pipeline.settings import Settings, load_settings
 from pipeline.trace.search import trace as search
 from pipeline.trace.story import as_text, as_values
+from streams.events import STREAMS
+from streams.topics import TOPICS
 
-MOST_SHOWN = 100
+EVENT_ID_EXAMPLE: Final = "6f1d9c1e-2a55-4c0e-9d3b-0f6a1c2e7a01"
+PLACES: Final = {*STREAMS, *(topic.name for topic in TOPICS)}
+"""What records come from: the first part of an identity."""
+MOST_SHOWN: Final = 100
 """Characters of an id that is repeated to the user."""
 
 
@@ -25,16 +33,61 @@ def trace(event: str, as_json: bool) -> None:
     Looks in bronze, the dead letters, the facts, sessions, the late ledger, identities and gold. The exit
     code is 1 if nothing of it has arrived.
     """
+    if not event or not _is_text(event):
+        check_form(event)
     settings = load_settings()
     with connect(settings.postgres_url.get_secret_value()) as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
         with connection.transaction():
-            found = search(connection, event)
+            found = search(
+                connection,
+                event,
+                session_retention_days=settings.session_retention_days,
+                now=datetime.now(UTC),
+            )
     if not found.is_known:
-        shown = event if len(event) <= MOST_SHOWN else f"{event[:MOST_SHOWN]}…"
+        check_form(event)
+        shown = _shown(event)
         raise UserError(f"{shown} is neither in bronze nor among the dead letters. {_under_way(settings)}")
     click.echo(json.dumps(as_values(found), default=str, ensure_ascii=False) if as_json else as_text(found))
+
+
+def check_form(event: str) -> None:
+    """Refuse what is neither an event id nor an identity.
+
+    Only when nothing has it: a broken event's id may be any text, and is found by that.
+
+    Raises:
+        UserError: with exit code 2; the message says what ids look like.
+    """
+    if canonical_id(event) is not None:
+        return
+    try:
+        stream = Identity.parse(event).stream
+    except ValueError:
+        wrong = ""
+    else:
+        if stream in PLACES:
+            return
+        wrong = f", whose stream is one of {', '.join(STREAMS)} or a topic"
+    raise UserError(
+        f"{_shown(event)!a} is no event_id, like {EVENT_ID_EXAMPLE}, nor a record's identity, "
+        f"{IDENTITY_FORM}, like {IDENTITY_EXAMPLE}{wrong}; no broken event has it as its id either",
+        exit_code=USAGE,
+    )
+
+
+def _is_text(event: str) -> bool:
+    try:
+        event.encode()
+    except UnicodeEncodeError:  # bytes of the command line that are no UTF-8
+        return False
+    return True
+
+
+def _shown(event: str) -> str:
+    return event if len(event) <= MOST_SHOWN else f"{event[:MOST_SHOWN]}…"
 
 
 def _under_way(settings: Settings) -> str:

@@ -1,5 +1,6 @@
 """A dead letter as it is stored, and the identity it is named by. Pure."""
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple, Self
@@ -10,6 +11,8 @@ import msgspec
 from streams.transport import TransportIdentity
 
 IDENTITY_FORM: Final = "STREAM/EPOCH/SHARD/SEQUENCE/SUB"
+IDENTITY_EXAMPLE: Final = "product-events/1795478400000/shardId-000000000000/4957/0"
+_WHOLE_NUMBER: Final = re.compile(r"[0-9]{1,18}")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
@@ -41,6 +44,9 @@ class Identity(NamedTuple):
         if len(parts) != len(cls._fields) or not all(parts):
             raise ValueError(f"{text!r} is no {IDENTITY_FORM}")
         stream, epoch, shard, sequence, sub = parts
+        # What Python takes for a number and the database does not is none: "1_0", 30 digits.
+        if not (_WHOLE_NUMBER.fullmatch(epoch) and _WHOLE_NUMBER.fullmatch(sub)):
+            raise ValueError(f"{text!r} is no {IDENTITY_FORM}: EPOCH and SUB are whole numbers")
         return cls(stream, int(epoch), shard, sequence, int(sub))
 
 
@@ -81,6 +87,12 @@ class Letter:
     def first_error(self) -> str:
         """The first of what is wrong, as one line."""
         return next((f"{error['path']}: {error['message']}" for error in self.errors), "")
+
+    @property
+    def errors_in_short(self) -> str:
+        """The first of what is wrong, and how much more is."""
+        more = len(self.errors) - 1
+        return f"{self.first_error}, and {more} more" if more > 0 else self.first_error
 
     def next_transport(self) -> TransportIdentity:
         """Give what the record travels under when it is sent again: as it came, with the next attempt."""

@@ -9,6 +9,8 @@ import click
 from pipeline.dead_letters.letters import IDENTITY_FORM, Identity
 from pipeline.dead_letters.selection import OPEN, Selection
 from streams.dead_letters import Reason
+from streams.events import STREAMS
+from streams.topics import TOPICS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -58,7 +60,14 @@ _FILTERS: Final = (
         type=click.Choice([reason.value for reason in Reason]),
         help="Why they were refused; may be repeated, as the next four.",
     ),
-    click.option("--stream", "streams", multiple=True, help="The stream they came from."),
+    click.option(
+        "--stream",
+        "streams",
+        multiple=True,
+        type=click.Choice([*STREAMS, *(topic.name for topic in TOPICS)]),
+        metavar="STREAM",
+        help=f"The stream they came from: {', '.join(STREAMS)}; or a topic, if they stood on that only.",
+    ),
     click.option("--type", "types", multiple=True, metavar="EVENT_TYPE", help="Their event_type."),
     click.option(
         "--stage", "stages", multiple=True, type=click.Choice(["clean", "sink"]), help="Who refused."

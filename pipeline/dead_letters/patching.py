@@ -15,7 +15,12 @@ from jsonpointer import JsonPointerException
 decode_exact: Final = msgspec.json.Decoder(float_hook=Decimal).decode
 encode_exact: Final = msgspec.json.Encoder(decimal_format="number").encode
 
+UNFILLED: Final = "…"
+"""What stands in a suggested patch for a value that is to be filled in."""
 _UNREADABLE: Final = object()
+
+
+NOT_FILLED_IN: Final = f"the patch is not filled in: put a value in the place of each {UNFILLED}"
 
 
 class PatchError(Exception):
@@ -43,7 +48,12 @@ def read_patch(text: str | bytes) -> Patch:
     try:
         given = decode_exact(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        shown = text.decode(errors="replace") if isinstance(text, bytes) else text
+        if UNFILLED in shown:
+            raise PatchError(NOT_FILLED_IN) from error
         raise PatchError(f"the patch is no JSON: {error}") from error
+    if _is_unfilled(given):
+        raise PatchError(NOT_FILLED_IN)
     if isinstance(given, dict):
         if not given:
             raise PatchError("the patch is empty")
@@ -60,6 +70,14 @@ def read_patch(text: str | bytes) -> Patch:
     return Patch(
         operations.apply, replaces_whole=first.get("op") in {"add", "replace"} and first.get("path") == ""
     )
+
+
+def _is_unfilled(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_is_unfilled, value.values()))
+    if isinstance(value, list):
+        return any(map(_is_unfilled, value))
+    return isinstance(value, str) and value == UNFILLED
 
 
 def merge_patch(target: Any, patch: Any) -> Any:

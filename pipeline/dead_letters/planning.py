@@ -23,6 +23,16 @@ class Planned(NamedTuple):
     payload: bytes
     correction: bytes | None
 
+    @property
+    def may_be_counted_before(self) -> bool:
+        """Whether sessions may have counted the record under another event id.
+
+        They merge an event while the database decides whether it becomes a fact: one that a sink refused is
+        in them, and comes to them once more as another event.
+        """
+        before, after = canonical_id(self.letter.event_id), event_id_of(self.payload)
+        return self.letter.stage == "sink" and before != after and self.letter.stream != "system-logs"
+
     def to_message(self) -> Message:
         """Give the record for the raw topic, keyed as the ingest keys it."""
         transport = self.letter.next_transport()

@@ -40,11 +40,16 @@ class Example(NamedTuple):
 
 @dataclass
 class Forecast:
-    """What would happen. `examples` has one letter a reason; `refused` are those that cannot be sent."""
+    """What would happen.
+
+    `examples` has one letter a reason; `refused` are those that cannot be sent; `counted_before` are those
+    that would be sent under another event id than sessions may have counted them under.
+    """
 
     facts: int = 0
     duplicates: int = 0
     settled: int = 0
+    counted_before: int = 0
     failing: Counter[str] = field(default_factory=Counter)
     examples: dict[str, Example] = field(default_factory=dict)
     refused: list[Refused] = field(default_factory=list)

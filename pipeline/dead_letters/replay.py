@@ -20,12 +20,14 @@ class Outcome:
     """What became of the letters of a replay.
 
     `settled` are those whose own fact was there already; `gone` were no longer in the status they were
-    selected in. `stopped` is true when it was interrupted before the end.
+    selected in. `counted_before` are those of the sent ones that sessions may have counted under the event id
+    that they no longer have. `stopped` is true when it was interrupted before the end.
     """
 
     sent_letters: list[Identity] = field(default_factory=list)
     corrected: int = 0
     settled: int = 0
+    counted_before: int = 0
     gone: int = 0
     refused: list[Refused] = field(default_factory=list)
     topics: Counter[str] = field(default_factory=Counter)
@@ -106,6 +108,7 @@ def _replay_chunk(
     )
     outcome.sent_letters += (plan.letter.identity for plan in to_send)
     outcome.corrected += sum(plan.correction is not None for plan in to_send)
+    outcome.counted_before += sum(plan.may_be_counted_before for plan in to_send)
     outcome.settled += len(done)
     outcome.topics.update(message.topic for message in messages)
 

@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from psycopg import sql
 
-from pipeline.dead_letters.letters import Identity, Letter
+from pipeline.dead_letters.letters import Identity, Letter, canonical_id
 
 OPEN: Final = ("pending", "exhausted")
 """Statuses of letters that somebody has still to do something about."""
@@ -64,7 +64,7 @@ _BOUNDS: Final = {
     "since": "arrived_at >= %(since)s",
     "until": "arrived_at < %(until)s",
     "failed_since": "failed_at >= %(failed_since)s",
-    "event_id": "event_id = %(event_id)s",
+    "event_id": "event_id = ANY(%(event_id)s)",
 }
 
 
@@ -87,6 +87,8 @@ def chosen(selection: Selection) -> Query:
     conditions += [text for name, text in _BOUNDS.items() if getattr(selection, name) is not None]
     parameters: dict[str, Any] = {name: list(getattr(selection, name)) for name in _ONE_OF}
     parameters |= {name: getattr(selection, name) for name in _BOUNDS}
+    if selection.event_id is not None:  # as it came, or as facts spell it
+        parameters["event_id"] = [selection.event_id, canonical_id(selection.event_id)]
     if selection.identities:
         conditions.append(f"({', '.join(KEY)}) IN (SELECT * FROM {UNNEST_IDENTITIES})")  # noqa: S608  (names of our own)
         parameters |= identity_arrays(selection.identities)

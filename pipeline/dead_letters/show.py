@@ -1,8 +1,6 @@
 """One dead letter, told: what it is, what is wrong, what was done with it, and what can be. Pure."""
 
 import base64
-import json
-import re
 import shlex
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,12 +12,16 @@ import msgspec
 from pipeline.dead_letters.letters import Identity, Letter
 from pipeline.dead_letters.patching import decode_exact, encode_exact
 from pipeline.dead_letters.rendering import payload_lines
+from pipeline.dead_letters.suggesting import patch_for
 from streams.dead_letters import Reason
 from streams.events import STREAMS
 
-_WHOLE: Final = '[{"op": "replace", "path": "", "value": {…}}]'
 _RULES: Final = {Reason.UNKNOWN_CURRENCY, Reason.PROCESSING_ERROR, Reason.REFUSED_BY_SINK}
 """Reasons that mostly go away by a change of ours."""
+COUNTED_TWICE: Final = (
+    "Sessions may have counted it before it was refused, and then count it twice until a rebuild: "
+    "`pipeline verify` says so and names the command."
+)
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def as_text(shown: Shown) -> str:
         )
     if letter.replayed_payload is not None:
         lines += ["", "corrected by", f"  {correction_of(shown.came, letter.replayed_payload)}"]
-    return "\n".join([*lines, "", *advice(letter)])
+    return "\n".join([*lines, "", *advice(letter, shown.came)])
 
 
 def _facts(shown: Shown) -> list[str]:
@@ -94,8 +96,8 @@ def correction_of(came: bytes | None, corrected: bytes) -> str:
     return encode_exact(operations).decode()
 
 
-def advice(letter: Letter) -> list[str]:
-    """Say how the letter can be replayed."""
+def advice(letter: Letter, came: bytes | None) -> list[str]:
+    """Say how the letter can be replayed, given its bytes as they came."""
     command = f"  pipeline dead-letters replay {letter.identity}"
     if letter.stream not in STREAMS:
         return [
@@ -109,29 +111,12 @@ def advice(letter: Letter) -> list[str]:
         return [
             "Another event has its event_id. To store it under one of its own:",
             f"{command} --new-event-id",
+            f"  {COUNTED_TWICE}",
         ]
     if letter.reason in _RULES:
         return ["To send it again, once the cause is gone:", command]
-    patch = shlex.quote(patch_for(letter))
+    patch = shlex.quote(patch_for(letter, came))
     return ["To send it again, corrected (fill in what … stands for):", f"{command} --patch {patch}"]
-
-
-def patch_for(letter: Letter) -> str:
-    """Give the JSON Patch that touches what is wrong, to be filled in."""
-    operations = []
-    for error in letter.errors:
-        pointer = pointer_of(error["path"])
-        if not pointer:
-            return _WHOLE
-        operation = "add" if letter.reason == Reason.MISSING_FIELD else "replace"
-        operations.append({"op": operation, "path": pointer, "value": "…"})
-    return json.dumps(operations, ensure_ascii=False) if operations else _WHOLE
-
-
-def pointer_of(path: str) -> str:
-    """Give the JSON Pointer (RFC 6901) of a path like `$.items[0].quantity`."""
-    parts = re.findall(r"\.([^.\[]+)|\[(\d+)\]", path)
-    return "".join("/" + (name or index).replace("~", "~0").replace("/", "~1") for name, index in parts)
 
 
 def as_values(shown: Shown) -> dict[str, Any]:

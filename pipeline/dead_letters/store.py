@@ -112,6 +112,21 @@ def identities(connection: Connection, selection: Selection) -> list[Identity]:
     return [Identity(*row) for row in _run(connection, identities_query(selection)).fetchall()]
 
 
+def without_letter(connection: Connection, wanted: Sequence[Identity]) -> list[Identity]:
+    """Give those identities that no letter has, in their order."""
+    found = set(identities(connection, Selection(identities=tuple(wanted)))) if wanted else set()
+    return [identity for identity in wanted if identity not in found]
+
+
+def types_there_are(connection: Connection) -> list[str]:
+    """Give all event types that letters came with, the commonest first."""
+    rows = connection.execute(
+        "SELECT event_type FROM silver.dead_letters WHERE event_type IS NOT NULL "
+        "GROUP BY event_type ORDER BY count(*) DESC, event_type"
+    ).fetchall()
+    return [event_type for (event_type,) in rows]
+
+
 def letters(connection: Connection, selection: Selection) -> list[Letter]:
     """Give the selected letters, the oldest arrival first."""
     with connection.cursor(row_factory=class_row(Letter)) as cursor:

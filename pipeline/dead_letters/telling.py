@@ -26,6 +26,7 @@ def outcome_text(outcome: Outcome) -> str:
         lines.append(f"{outcome.settled} were facts already and are noted as replayed")
     if outcome.gone:
         lines.append(f"{outcome.gone} were dealt with by someone else meanwhile")
+    lines += _counted_before(outcome.counted_before)
     lines += _refusals(outcome.refused)
     return "\n".join(lines)
 
@@ -51,7 +52,18 @@ def forecast_text(forecast: Forecast, selected: int) -> str:
     for reason, count in forecast.failing.most_common():
         example = forecast.examples[reason]
         lines += [f"{count:>9}  {reason}, for example {example.error}", f"{'':>11}{example.identity}"]
-    return "\n".join([*lines, *_refusals(forecast.refused), "nothing was touched"])
+    lines += [*_counted_before(forecast.counted_before), *_refusals(forecast.refused)]
+    return "\n".join([*lines, "nothing was touched"])
+
+
+def _counted_before(letters: int) -> list[str]:
+    if not letters:
+        return []
+    told = (
+        f"sessions may have counted {letters} of them under the event_id they came with, before they were "
+        f"refused, and then count them twice until a rebuild: `pipeline verify` says so and names the command"
+    )
+    return [told]
 
 
 def _refusals(refused: list[Refused]) -> list[str]:
@@ -72,6 +84,7 @@ def outcome_json(outcome: Outcome, selected: int, again: Fates | None) -> str:
             "sent": outcome.sent,
             "corrected": outcome.corrected,
             "settled": outcome.settled,
+            "counted_before": outcome.counted_before,
             "gone": outcome.gone,
             "topics": outcome.topics,
             "refused": _refused_json(outcome.refused),
@@ -90,6 +103,7 @@ def forecast_json(forecast: Forecast, selected: int) -> str:
             "facts": forecast.facts,
             "duplicates": forecast.duplicates,
             "settled": forecast.settled,
+            "counted_before": forecast.counted_before,
             "failing": [
                 {
                     "reason": reason,

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 
-from pipeline.dead_letters.letters import Identity, Letter
+from pipeline.dead_letters.letters import Identity, Letter, canonical_id, event_id_of
 
 
 @dataclass(frozen=True)
@@ -104,9 +104,14 @@ class Hop:
 
 @dataclass
 class Trace:
-    """All that was found of what was asked for: an event id, or an identity."""
+    """All that was found of what was asked for: an event id, or an identity.
+
+    `session_retention_days` is the setting, 0 if sessions are kept for ever; `asked_at` the wall clock.
+    """
 
     asked: str
+    asked_at: datetime
+    session_retention_days: int = 0
     arrivals: list[Arrival] = field(default_factory=list)
     letters: list[Letter] = field(default_factory=list)
     facts: list[Fact] = field(default_factory=list)
@@ -120,6 +125,14 @@ class Trace:
     def is_known(self) -> bool:
         """Whether anything of it has arrived."""
         return bool(self.arrivals or self.letters or self.facts)
+
+    def id_it_came_under(self, identity: Identity) -> str | None:
+        """Give the event id that a record came under, as facts spell it, before any correction."""
+        letter = self.letter_of(identity)
+        arrival = next((arrival for arrival in self.arrivals if arrival.identity == identity), None)
+        if letter is not None and letter.payload is not None:
+            return event_id_of(letter.payload)
+        return canonical_id(arrival.event_id) if arrival is not None else None
 
     def letter_of(self, identity: Identity) -> Letter | None:
         """Give the dead letter of a record."""

@@ -41,17 +41,19 @@ class Place(NamedTuple):
     arrived_at: datetime
 
 
-def trace(connection: Connection, asked: str) -> Trace:
+def trace(connection: Connection, asked: str, *, session_retention_days: int, now: datetime) -> Trace:
     """Find everything that is known of an event.
 
     Args:
         connection: to the database.
         asked: an event id, of a broken event any text; or STREAM/EPOCH/SHARD/SEQUENCE/SUB.
+        session_retention_days: the setting; 0: sessions are kept for ever.
+        now: the wall clock.
 
     Raises:
         psycopg.Error: the database does not answer.
     """
-    found = Trace(asked)
+    found = Trace(asked, now, session_retention_days)
     try:
         identity = Identity.parse(asked)
     except ValueError:

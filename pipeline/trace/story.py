@@ -10,6 +10,9 @@ from pipeline.dead_letters.show import instant, summary
 from pipeline.trace.findings import Arrival, Fact, Trace
 from streams.dead_letters import Reason
 
+CONFLICT = Reason.CONFLICTING_EVENT_ID
+MOST_ERRORS = 10
+"""Errors of a dead letter that are told; `dead-letters show` has all."""
 HOPS = {"ingest": "on Kafka, its raw topic", "clean": "cleaned, on a clean topic"}
 """Samples that no row tells of by itself."""
 
@@ -19,6 +22,7 @@ class Step(NamedTuple):
 
     at: datetime
     what: str
+    details: tuple[str, ...] = ()
 
 
 def role_of(trace: Trace, arrival: Arrival) -> str:
@@ -43,25 +47,46 @@ def role_of(trace: Trace, arrival: Arrival) -> str:
 
 
 def verdict(trace: Trace) -> str:
-    """Say in a line where the event is."""
+    """Say in a line where the event is, or the record if one was asked for."""
+    asked = next((letter for letter in trace.letters if str(letter.identity) == trace.asked), None)
+    if asked is not None and asked.status != "replayed" and trace.facts:
+        return f"{_refused(asked)}; another record with its event_id is a fact, in {trace.facts[0].table}"
     if trace.facts:
         fact = trace.facts[0]
-        conflicts = sum(letter.reason == Reason.CONFLICTING_EVENT_ID for letter in trace.letters)
+        others = [letter for letter in trace.letters if _is_other_content(trace, letter, fact)]
         repeats = sum(role_of(trace, arrival) == "a duplicate of the fact" for arrival in trace.arrivals)
         more = [f"{repeats} duplicate{'s' * (repeats > 1)} of it arrived"] if repeats else []
-        more += [f"{conflicts} other content{'s' * (conflicts > 1)} came under its id"] if conflicts else []
+        more += [f"{len(others)} other content{'s' * (len(others) > 1)} came under its id"] if others else []
+        own = trace.letter_of(fact.identity)
+        came_under = trace.id_it_came_under(fact.identity)
+        if came_under not in (None, fact.event_id):
+            taken = ", which another event has" * (own is not None and own.reason == CONFLICT)
+            more.append(f"it came under the id {came_under}{taken}")
+        of_others = {letter.identity for letter in others}
         more += [
-            f"under its other id {other.event_id} in {other.table}"
+            f"{'the other content' if other.identity in of_others else 'another record of it'} is a fact "
+            f"under the id {other.event_id}, in {other.table}"
             for other in trace.facts
-            if other.event_id != fact.event_id
+            if other.event_id not in (fact.event_id, came_under)
         ]
         return f"a fact, in {fact.table}" + "".join(f"; {part}" for part in more)
     if trace.letters:
         letter = trace.letters[-1]
         if letter.status == "replayed":
             return "a dead letter that was sent again and is on its way: see `pipeline status`"
-        return f"a dead letter, {letter.status}: {letter.reason} ({letter.first_error})"
+        return _refused(letter)
     return "on its way: in bronze, and not in silver yet (see `pipeline status`)"
+
+
+def _refused(letter: Letter) -> str:
+    return f"a dead letter, {letter.status}: {letter.reason} ({letter.errors_in_short})"
+
+
+def _is_other_content(trace: Trace, letter: Letter, fact: Fact) -> bool:
+    """Tell whether a letter is a record that came under a fact's id with another content."""
+    if letter.reason != CONFLICT or letter.identity == fact.identity:
+        return False
+    return trace.id_it_came_under(letter.identity) in (fact.event_id, None)
 
 
 def as_text(trace: Trace) -> str:
@@ -71,7 +96,9 @@ def as_text(trace: Trace) -> str:
     lines = [f"{first.event_type or '(unreadable)'} {first.event_id or trace.asked}{occurred}"]
     lines += [f"  is {verdict(trace)}", "", "what happened"]
     steps = sorted(_steps(trace))
-    lines += [f"  {instant(step.at)}  {_after(steps[0].at, step.at):>10}  {step.what}" for step in steps]
+    for step in steps:
+        when = f"  {instant(step.at)}  {_after(steps[0].at, step.at):>10}  "
+        lines += [when + step.what, *(" " * (len(when) + 2) + detail for detail in step.details)]
     if trace.arrivals:
         lines += ["", "records of it in bronze"]
         lines += [f"  {arrival.identity}\n    {role_of(trace, arrival)}" for arrival in trace.arrivals]
@@ -89,7 +116,7 @@ def as_values(trace: Trace) -> dict[str, Any]:
             {**asdict(arrival), "identity": str(arrival.identity), "is": role_of(trace, arrival)}
             for arrival in trace.arrivals
         ],
-        "dead_letters": [summary(letter) for letter in trace.letters],
+        "dead_letters": [{**summary(letter), "errors": letter.errors} for letter in trace.letters],
         "facts": [{**asdict(fact), "identity": str(fact.identity)} for fact in trace.facts],
         "session": asdict(trace.session) if trace.session else None,
         "late": [asdict(late) for late in trace.late],
@@ -127,9 +154,15 @@ def _steps(trace: Trace) -> Iterator[Step]:
 
 def _letter_steps(letter: Letter) -> Iterator[Step]:
     again = f", for the {letter.attempt + 1}. time" if letter.attempt else ""
-    yield Step(
-        letter.failed_at, f"refused by {letter.processor}{again}: {letter.reason} ({letter.first_error})"
-    )
+    refused = f"refused by {letter.processor}{again}: {letter.reason}"
+    wrong = [f"{error['path']}: {error['message']}" for error in letter.errors]
+    if len(wrong) > 1:
+        more = [f"and {len(wrong) - MOST_ERRORS} more, which the last line shows"] * (
+            len(wrong) > MOST_ERRORS
+        )
+        yield Step(letter.failed_at, refused, (*wrong[:MOST_ERRORS], *more))
+    else:
+        yield Step(letter.failed_at, f"{refused} ({letter.first_error})")
     if letter.status in ("replayed", "discarded"):
         corrected = (
             ", corrected" if letter.replayed_payload is not None and letter.status == "replayed" else ""
@@ -150,12 +183,25 @@ def _consequences(trace: Trace) -> Iterator[str]:
     elif fact.visitor_id is None or fact.event_type in ("product_listed", "product_delisted"):
         yield "session   none: it is nobody's visit"
     else:
-        yield f"session   none of {fact.visitor_id} covers it yet, or it is beyond the sessions' retention"
+        yield f"session   {_no_session(trace, fact)}"
     yield f"late      {'yes' if fact.is_late else 'no'}"
     for link in trace.links:
         yield f"identity  {link.anonymous_id} is {link.customer_id}, seen {instant(link.seen_at)}"
     yield f"gold      {_gold(trace, fact)}"
     yield ""
+
+
+def _no_session(trace: Trace, fact: Fact) -> str:
+    days = trace.session_retention_days
+    if any(late.outcome == "beyond_retention" and late.event_id == fact.event_id for late in trace.late):
+        return (
+            f"none: it came when it was older than sessions are kept (PIPELINE_SESSION_RETENTION_DAYS, "
+            f"{days}); `pipeline rebuild` puts it into one"
+        )
+    yet = f"none of {fact.visitor_id} covers it yet: it is on its way there (see `pipeline status`)"
+    # How old is too old is counted from the newest event, which is never ahead of the clock by a day.
+    may_be_too_old = days > 0 and fact.occurred_at < trace.asked_at - timedelta(days=days - 1)
+    return yet + ", unless it is found to be older than sessions are kept" * may_be_too_old
 
 
 def _gold(trace: Trace, fact: Fact) -> str:

@@ -1,10 +1,12 @@
-"""Many letters are touched only after a question."""
+"""Many letters are touched only after a question, and what is no patch is refused with what one is."""
 
 import io
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from pipeline.commands.dead_letters_replay import ASK_ABOVE, confirm
+from pipeline.commands.dead_letters_replay import ASK_ABOVE, confirm, replay
 from pipeline.errors import UserError
 
 
@@ -38,3 +40,12 @@ def test_with_nobody_to_ask_the_option_is_named(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
     with pytest.raises(UserError, match="--yes"):
         confirm(ASK_ABOVE + 1, "Discard", yes=False)
+
+
+@pytest.mark.parametrize("given", ["17", "", "no-such-file.json", "x" * 5000, "."])
+def test_what_is_no_patch_is_refused_with_what_one_is(given: str, tmp_path: Path) -> None:
+    done = CliRunner().invoke(replay, ["--patch", str(tmp_path) if given == "." else given])
+    assert done.exit_code == 2
+    assert "A patch is a JSON Patch like" in done.stderr
+    assert "Errno" not in done.stderr
+    assert len(done.stderr) < 800

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import re
 import signal
 import threading
 import time
@@ -26,6 +27,7 @@ from pipeline.dead_letters.letters import Letter
 from pipeline.dead_letters.planning import Planner, new_event_id
 from pipeline.dead_letters.replay import Outcome, replay
 from pipeline.dead_letters.selection import GROUPS, Selection
+from pipeline.errors import UserError
 from pipeline.local.platform import LocalPlatform
 from pipeline.locks import CORRECTIONS
 from pipeline.prepare import make_topics
@@ -199,7 +201,7 @@ def test_letters_are_counted_by_what_was_asked_with_the_last_to_fail_as_example(
 
 
 def test_the_list_is_of_what_is_open_and_for_programs_too(url: str, invoke: Invoke) -> None:
-    assert "no dead letters" in invoke("list").stdout
+    assert invoke("list").stdout == "there are no dead letters\n"
     save(url, some())
     table = invoke("list").stdout
     assert "missing_field" in table
@@ -220,9 +222,76 @@ def test_one_letter_is_shown_with_its_payload(url: str, invoke: Invoke) -> None:
     assert "← this or customer_id is required" in done.stdout
     assert invoke("show", some()[0].identity, "--raw").stdout_bytes == viewed(anonymous_id=None)
     assert json.loads(invoke("show", "--event-id", "odd", "--json").stdout)["reason"] == "not_json"
-    missing = invoke("show", "product-events/1/shardId-0/99/0")
-    assert missing.exit_code == 1
     assert invoke("show", "nonsense").exit_code == 2
+    assert invoke("show", "product-events/1/shardId-0/1/1_0").exit_code == 2
+
+
+def test_of_many_letters_one_is_shown_and_it_is_said_how_many_there_are(url: str, invoke: Invoke) -> None:
+    save(url, some())
+    assert "\n1 of 5 that are selected, the oldest first; --limit 5 shows all\n" in invoke("show").stdout
+    for one_line in ("--json", "--raw"):
+        done = invoke("show", "--reason", "missing_field", "--limit", 2, one_line)
+        assert "2 of 4 that are selected" in done.stderr
+        assert "selected" not in done.stdout
+    assert "selected" not in invoke("show", "--limit", 5).output
+    assert "selected" not in invoke("show", some()[0].identity, some()[1].identity).output
+
+
+# -- names of what is not there
+
+
+COMMANDS = ("list", "show", "replay", "discard")
+
+
+def test_an_empty_table_is_said_to_be_empty(url: str, invoke: Invoke) -> None:
+    assert str(invoke("show").exception) == "there are no dead letters"
+    assert invoke("list", "--type", "log").stdout == "there are no dead letters\n"
+    assert "there are none at all" in str(invoke("show", some()[0].identity).exception)
+    save(url, some())
+    assert invoke("list", "--since", "2030-01-01").stdout.startswith(
+        "no dead letters are selected; there are"
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_letter_that_is_named_and_not_there_is_refused_before_anything_is_done(
+    url: str, invoke: Invoke, command: str
+) -> None:
+    save(url, some())
+    for named in (
+        ("product-events/1/shardId-0/99/0",),
+        (some()[0].identity, "product-events/1/shardId-0/99/0", "product-events/1/shardId-0/98/0"),
+        ("--event-id", "of-nobody"),
+    ):
+        done = invoke(command, *named)
+        assert done.exit_code == 1
+        assert re.match(r"(there is )?no dead letter ", str(done.exception))
+    assert statuses(url)["1"] == "pending"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_streams_are_a_closed_list_and_types_are_those_of_events_or_of_letters(
+    url: str, invoke: Invoke, command: str
+) -> None:
+    save(url, [*some(), a_letter(sequence_number="8", event_type="of_theirs")])
+    nonsense = invoke(command, "--stream", "nonsense")
+    assert nonsense.exit_code == 2
+    assert "'system-logs'" in nonsense.stderr
+    unknown = invoke(command, "--type", "nonsense").exception
+    assert isinstance(unknown, UserError)
+    assert unknown.exit_code == 2
+    assert str(unknown) == (
+        "no dead letter has the type 'nonsense', and no event either; "
+        "types there are: page_viewed, log, of_theirs"
+    )
+    assert invoke("list", "--stream", "silver.sessions", "--type", "signup").exit_code == 0
+    assert json.loads(invoke("show", "--type", "of_theirs", "--json").stdout)["event_type"] == "of_theirs"
+
+
+def test_an_event_id_is_found_however_it_is_spelled(url: str, invoke: Invoke) -> None:
+    save(url, [a_letter(event_id=EVENT_ID), a_letter(sequence_number="2", event_id=EVENT_ID.upper())])
+    spelled = json.loads(invoke("list", "--event-id", EVENT_ID.upper(), "--json").stdout)
+    assert spelled["letters"] == 2
 
 
 def test_a_payload_that_the_letter_lacks_is_read_from_bronze(url: str, invoke: Invoke) -> None:
@@ -318,6 +387,10 @@ def test_a_replay_is_sent_once_noted_and_then_nothing_is_left_to_do(
     again = invoke("replay", "--patch", '{"anonymous_id": "v-2"}', "--json")
     assert json.loads(again.stdout) == {"selected": 0}
     assert "nothing to replay" in invoke("replay").stdout
+    named = f"product-events/{epoch}/shardId-0/1/0"
+    assert invoke("replay", named).stdout == (
+        "nothing to replay: no open dead letter is selected; 1 is replayed, which --status replayed selects\n"
+    )
     records = on_raw_topic(topics, epoch)
     assert len(records) == 30
     assert {record.key() for record in records} == {b"v-2"}
@@ -544,6 +617,7 @@ def test_a_dry_run_tells_by_the_real_rules_what_would_happen_and_touches_nothing
     clear = invoke("replay", conflict.identity, "--new-event-id", "--dry-run")
     assert clear.exit_code == 0
     assert "1  would become facts" in clear.stdout
+    assert "sessions may have counted 1 of them under the event_id they came with" in clear.stdout
     assert query(url, "SELECT * FROM silver.dead_letters ORDER BY 4") == before
     assert on_raw_topic(topics, epoch) == []
     assert new_event_id(conflict.identity)

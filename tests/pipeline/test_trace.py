@@ -20,8 +20,10 @@ from pipeline.dead_letters.patching import read_patch
 from pipeline.dead_letters.planning import Planner
 from pipeline.dead_letters.replay import Outcome, replay
 from pipeline.dead_letters.selection import Selection
+from pipeline.errors import UserError
 from pipeline.local.platform import LocalPlatform
 from pipeline.settings import Settings
+from pipeline.trace.story import MOST_ERRORS
 from pipeline.verify import check_conservation
 from sinks.migrate import upgrade
 from streams.events import STREAM_OF_TYPE, Stream
@@ -118,6 +120,9 @@ def test_duplicates_and_other_contents_of_an_id_are_told(path: OfflinePath, ask:
         "a dead letter, pending: conflicting_event_id",
     ]
     assert values["verdict"].endswith("; 1 duplicate of it arrived; 1 other content came under its id")
+    refused = found(ask, identity(3))["verdict"]
+    assert refused.startswith("a dead letter, pending: conflicting_event_id")
+    assert refused.endswith("another record with its event_id is a fact, in silver.silver_product_events")
     assert f"dead-letters show {identity(3)}" in ask(EVENT_ID).stdout
 
 
@@ -149,8 +154,17 @@ def test_a_replayed_record_is_followed_to_its_fact_also_under_another_id(
         assert "noted as replayed, corrected" in told
     of_both = found(ask, EVENT_ID)
     assert [fact["event_id"] for fact in of_both["facts"]] == [EVENT_ID, OTHER_ID]
-    assert f"under its other id {OTHER_ID} in silver.silver_product_events" in of_both["verdict"]
-    assert found(ask, OTHER_ID)["facts"][0]["event_id"] == OTHER_ID
+    assert of_both["verdict"].endswith(
+        f"1 other content came under its id; the other content is a fact under the id {OTHER_ID}, "
+        f"in silver.silver_product_events"
+    )
+    for asked in (OTHER_ID, identity(2)):
+        values = found(ask, asked)
+        assert values["facts"][0]["event_id"] == OTHER_ID
+        assert values["verdict"] == (
+            f"a fact, in silver.silver_product_events; it came under the id {EVENT_ID}, "
+            f"which another event has"
+        )
     assert f"in silver.silver_product_events as {OTHER_ID}" in ask(EVENT_ID).stdout
     # Sessions have counted the refused content, before the database could refuse it; a rebuild heals that.
     assert all(day.is_conserved for day in check_conservation(url).days)
@@ -188,9 +202,67 @@ def test_a_record_that_is_only_in_bronze_is_on_its_way(path: OfflinePath, ask: A
     assert "on its way: not in silver yet" in ask(EVENT_ID).stdout
 
 
+def test_everything_that_is_wrong_with_an_event_is_told_up_to_a_bound(path: OfflinePath, ask: Ask) -> None:
+    items = [{**PURCHASE["items"][0], "quantity": 0} for _ in range(MOST_ERRORS + 1)]  # type: ignore[index]  # of items
+    odd = {**PURCHASE, "event_id": "odd", "items": items}
+    two = {**PURCHASE, "event_id": "two", "order_id": ""}
+    path.send(
+        arrived(n, json.dumps(value).encode(), "transaction-events") for n, value in enumerate((odd, two), 1)
+    )
+    of_two = ask("two").stdout
+    assert "is a dead letter, pending: invalid_value ($.event_id: a UUID such as" in of_two
+    assert ", and 1 more)" in of_two
+    assert [line.split(":")[0] for line in of_two.splitlines() if line.strip().startswith("$.")] == [
+        " " * 45 + "$.event_id",
+        " " * 45 + "$.order_id",
+    ]
+    told = ask("odd").stdout
+    assert told.count("a whole number from 1") == MOST_ERRORS - 1
+    assert "and 2 more, which the last line shows" in told
+    assert len(found(ask, "odd")["dead_letters"][0]["errors"]) == MOST_ERRORS + 2
+
+
+def test_an_event_without_a_session_is_told_why(path: OfflinePath, ask: Ask, url: str) -> None:
+    path.send(
+        [arrived(1, viewed()), arrived(2, viewed(event_id=OTHER_ID, occurred_at="2016-03-01T12:00:00Z"))]
+    )
+    told = ask(OTHER_ID).stdout
+    assert (
+        "none: it came when it was older than sessions are kept (PIPELINE_SESSION_RETENTION_DAYS, 400)"
+        in told
+    )
+    with psycopg.connect(url) as connection:
+        connection.execute("TRUNCATE silver.silver_sessions, silver.silver_late_events")
+    assert (
+        "none of v-1 covers it yet: it is on its way there (see `pipeline status`)\n" in ask(EVENT_ID).stdout
+    )
+    assert "unless it is found to be older than sessions are kept" in ask(OTHER_ID).stdout
+
+
 @pytest.mark.parametrize(
-    "asked", [OTHER_ID, "no-uuid", identity(99), identity(1, "silver.customers")], ids=str
+    "asked",
+    [
+        "no-uuid",
+        "",
+        "7",
+        "\ud800",
+        "product-events/1/shard",
+        "product-events/x/shard/1/0",
+        "nonsense/1/shard/1/0",
+    ],
 )
+def test_what_cannot_be_an_id_is_refused_with_what_ids_look_like(
+    path: OfflinePath, ask: Ask, asked: str
+) -> None:
+    path.send([arrived(1, viewed())])
+    done = ask(asked)
+    assert isinstance(done.exception, UserError)
+    assert done.exception.exit_code == 2
+    assert "like 6f1d9c1e-2a55-4c0e-9d3b-0f6a1c2e7a01, nor a record's identity" in str(done.exception)
+    assert "\n" not in str(done.exception)
+
+
+@pytest.mark.parametrize("asked", [OTHER_ID, identity(99), identity(1, "silver.customers")], ids=str)
 def test_what_has_not_arrived_is_said_so_with_what_is_on_its_way(
     path: OfflinePath, ask: Ask, asked: object
 ) -> None:
