@@ -336,8 +336,10 @@ def test_the_text_of_an_escape_is_no_nul_character() -> None:
         ),
         (
             example("signup", email="ada"),
-            "an e-mail address with one @, without spaces, of at most 320 characters is wanted, "
-            "this has 3 characters",
+            (
+                "an e-mail address with one @, without spaces, of at most 320 characters is wanted, "
+                "this has 3 characters"
+            ),
         ),
         (
             example("logout", occurred_at="noon"),
