@@ -21,6 +21,9 @@ Connection = psycopg.Connection[tuple[object, ...]]
 TRANSIENT_CLASSES: Final = frozenset({"08", "40", "53", "57"})
 """SQLSTATE classes that pass: connection, rolled back, out of resources, operator intervention."""
 
+STOOD_STILL: Final = "25P03"
+"""The server has ended a transaction in which we had nothing to say for too long; it passes too."""
+
 REFUSAL_CLASSES: Final = frozenset({"22", "23"})
 """SQLSTATE classes that a row's content causes: data exception, integrity constraint."""
 
@@ -29,6 +32,9 @@ SEARCH_PATH: Final = ("silver", "bronze", "ops")
 
 FIRST_WAIT_SECONDS: Final = 0.05
 LONGEST_WAIT_SECONDS: Final = 5.0
+IDLE_SECONDS: Final = 15.0
+"""Between two statements of a transaction lies only computing. Who stands still there for longer (a stopped
+process, a paused machine) holds locks that all others wait for."""
 
 
 class DatabaseUnavailableError(Exception):
@@ -45,6 +51,7 @@ class Database:
         connections: as many are open at a time; further threads wait for one.
         stop: when set, no transaction is tried again.
         search_path: schemas in which statements find their tables, the first that has one.
+        idle_seconds: how long a transaction may stand still until the server ends it and frees its locks.
     """
 
     def __init__(
@@ -56,8 +63,10 @@ class Database:
         connections: int = 8,
         stop: threading.Event | None = None,
         search_path: Sequence[str] = SEARCH_PATH,
+        idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self._url = url
+        self._idle_ms = round(idle_seconds * 1000)
         self._search_path = ",".join(search_path)
         self._prepare = tuple(prepare)
         self._retry_seconds = retry_seconds
@@ -139,7 +148,7 @@ class Database:
             application_name="pipeline sink",
             connect_timeout=10,
             options="-c TimeZone=UTC -c jit=off -c client_min_messages=warning "
-            f"-c search_path={self._search_path}",
+            f"-c search_path={self._search_path} -c idle_in_transaction_session_timeout={self._idle_ms}",
         )
         try:
             for statement in self._prepare:
@@ -154,7 +163,7 @@ def is_transient(error: psycopg.Error) -> bool:
     """Tell whether the same transaction may succeed later."""
     if error.sqlstate is None:
         return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
-    return error.sqlstate[:2] in TRANSIENT_CLASSES
+    return error.sqlstate[:2] in TRANSIENT_CLASSES or error.sqlstate == STOOD_STILL
 
 
 def is_refusal(error: Exception) -> bool:

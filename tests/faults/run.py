@@ -13,8 +13,6 @@ from tests.faults.fault import Fault
 from tests.faults.report import Row, Verdict
 from tests.faults.world import World
 
-KEPT = "logs"
-
 
 class Run(NamedTuple):
     """What came of all faults, and which failpoints any process has passed meanwhile."""
@@ -26,31 +24,31 @@ class Run(NamedTuple):
 def run_faults(
     faults: Sequence[Fault], seed: int, *, say: Callable[[str], None], keep_logs: Path | None = None
 ) -> Run:
-    """Run faults and give a row for each; after one that goes wrong, the others of its pipeline are left out.
+    """Run faults and give a row for each. After one that goes wrong the next begin with another pipeline.
 
     Args:
         faults: in the order in which they run; those of one world follow each other.
         seed: of events and of strikes.
         say: takes one line about what goes on.
-        keep_logs: where the logs of a pipeline are put in which something went wrong; None: nowhere.
+        keep_logs: where the logs of a pipeline go in which something was wrong or stood still.
     """
     rows: list[Row] = []
     passed: set[str] = set()
     for group in _by_world(faults):
-        with ExitStack() as stack:
-            home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="faults-")))
-            home.chmod(0o755)
-            world = stack.enter_context(World(home / "home", seed, group[0].world, say=say))
-            for fault in group:
-                row = run_fault(fault, world, say)
-                rows.append(row)
-                if not row.is_as_it_must_be:
-                    if keep_logs is not None:
-                        shutil.copytree(
-                            home / "home" / KEPT, keep_logs / fault.name.replace(" ", "-"), dirs_exist_ok=True
-                        )
-                    break  # what follows would be judged by what went wrong here
-            passed |= world.passed()
+        while group:
+            with ExitStack() as stack:
+                home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="faults-")))
+                home.chmod(0o755)
+                world = stack.enter_context(World(home / "home", seed, group[0].world, say=say))
+                row = None
+                while group and (row is None or row.is_as_it_must_be):
+                    row = run_fault(group.pop(0), world, say)
+                    rows.append(row)
+                if keep_logs is not None and (world.captured or not rows[-1].is_as_it_must_be):
+                    kept = keep_logs / rows[-1].fault.replace(" ", "-")
+                    shutil.copytree(world.home / "logs", kept, dirs_exist_ok=True)
+                    say(f"logs are kept in {kept}")
+                passed |= world.passed()
     return Run(rows, passed)
 
 

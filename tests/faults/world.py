@@ -43,6 +43,7 @@ SESSION_SECONDS = 4.0
 THROUGH_SECONDS = 240.0
 DEATH_SECONDS = 60.0
 RECOVERY_SECONDS = 120.0
+SLOW_SECONDS = 15.0
 LEAST_RECOVERY_POLL_SECONDS = 0.2
 BY_DAEMON: Stream = "product-events"
 IN_PROCESS = tuple(stream for stream in STREAMS if stream != BY_DAEMON)
@@ -127,6 +128,7 @@ class World:
         self.kind = kind
         self.seed = seed
         self.hits: list[Hit] = []
+        self.captured = 0
         self.ledgers = [self.home / "ledger" / "feed.jsonl"]
         self._lock = threading.Lock()
         self._began = time.monotonic()
@@ -322,7 +324,12 @@ class World:
     def wait_moved(self, name: str, before: Mapping[Any, int], since: float) -> float:
         """Wait until all parts have moved, and give the seconds since."""
         place = self.place_of(name)
+        slow = time.monotonic() + SLOW_SECONDS
         while not place.has_moved(before):
+            if slow < time.monotonic() < since + RECOVERY_SECONDS:
+                slow = float("inf")
+                self.say(f"{name} has stood still for {time.monotonic() - since:.0f} s")
+                self.capture()
             if time.monotonic() - since > RECOVERY_SECONDS:
                 self.capture()
                 raise FaultError(f"{name} has not gone on for {RECOVERY_SECONDS:.0f} s after a fault")
@@ -388,8 +395,9 @@ class World:
 
     def capture(self) -> None:
         """Write down what the workers are doing, when one seems to hang."""
-        folder = self.home / "logs" / "hang"
-        folder.mkdir(exist_ok=True)
+        self.captured += 1
+        folder = self.home / "logs" / f"hang-{self.captured}"
+        folder.mkdir()
         for name, state in self.platform.states().items():
             if not state.is_running or not name.startswith(("process", "sink", "ingest")):
                 continue

@@ -68,6 +68,32 @@ def blocked_pid(connection: psycopg.Connection[tuple[object, ...]]) -> object:
     raise AssertionError("nobody waits for our lock")
 
 
+def test_a_writer_that_stands_still_in_a_transaction_does_not_keep_its_locks(
+    store: Database, migrated_url: str
+) -> None:
+    """As a process that is stopped, or a machine that is paused: all others would wait for it."""
+    SINKS[CLEAN_EVENTS](store, [clean(purchase(1, "c1", "1.50"), 1)], 0)
+    lock = b"SELECT FROM silver.silver_customers WHERE customer_id = 'c1' FOR UPDATE"
+    held, go_on, tries = threading.Event(), threading.Event(), []
+
+    def stand_still(connection: Connection) -> int:
+        tries.append(connection.info.backend_pid)
+        connection.execute(lock)
+        held.set()
+        go_on.wait(20)
+        return len(connection.execute(b"SELECT 1").fetchall())
+
+    frozen = Database(migrated_url, idle_seconds=0.3)
+    with ThreadPoolExecutor(1) as pool:
+        written = pool.submit(frozen.transact, stand_still)
+        assert held.wait(20)
+        store.transact(lambda connection: connection.execute(b"SET LOCAL lock_timeout = '10s'; " + lock))
+        go_on.set()
+        assert written.result(timeout=20) == 1
+    frozen.close()
+    assert len(tries) == 2
+
+
 def test_a_commit_that_was_not_confirmed_is_harmless_when_done_again(store: Database) -> None:
     """The transaction is committed, but its writer only learns that the connection is lost."""
     batch = [clean(purchase(n), n) for n in range(3)]
