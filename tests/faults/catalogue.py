@@ -3,6 +3,7 @@
 import signal
 
 from tests.faults.controls import BookPastAHole, Broken, DroppedBatches
+from tests.faults.disks import FullDisk
 from tests.faults.fault import Fault
 from tests.faults.inputs import DaemonDies, ProducerDies, Refusals
 from tests.faults.kills import ComingAndGoing, KillAt, LostState, RandomKills, Zombie
@@ -109,8 +110,10 @@ def all_faults(kills: int) -> list[Fault]:
             "random kills of all kinds",
             "daemon",
             kills=kills - behind,
-            crews=(("process", "process-2"), ("sink", "sink-2"), ("ingest", "ingest-daemon")),
+            crews=(("process", "process-2"), ("sink", "sink-2"), ("ingest", "ingest-daemon"), ("producer",)),
         ),
+        FullDisk("disk of local state full"),
+        FullDisk("disk of Postgres full", folder="postgres", megabytes=400, program="postgres"),
         *CONTROLS,
         CHECKPOINT_CONTROL,
     ]

@@ -6,9 +6,11 @@ from typing import ClassVar
 
 from tests.faults.fault import SLICE, WORKERS, Fault
 from tests.faults.kills import KillAt
+from tests.faults.patches import HOLES
 from tests.faults.world import FaultError, World
 
 HOLES_SECONDS = 90.0
+AFTERWARDS_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Broken(KillAt):
 
 @dataclass(frozen=True)
 class DroppedBatches(Fault):
-    """Fetched batches vanish on the way to their agent; the book notices, and the worker starts over."""
+    """Fetched batches vanish on the way to their agent; the worker notices, and starts over."""
 
     patch: str = "dropped_batch"
 
@@ -39,16 +41,16 @@ class DroppedBatches(Fault):
         world.start(*world.ingests, *WORKERS)
         holes = world.home / "faults" / "holes"
         deadline = time.monotonic() + HOLES_SECONDS
-        noted = 0
-        while noted < 2:
+        while not holes.exists() or holes.read_text().count("\n") < HOLES:
             if time.monotonic() > deadline:
                 raise FaultError("no batch was dropped")
             world.feed.send(SLICE)
-            time.sleep(0.3)
-            made = holes.read_text().splitlines() if holes.exists() else []
-            for hole in made[noted:]:
-                world.note("process", f"batch {hole}")
-            noted = len(made)
+            time.sleep(0.5)
+        for hole in holes.read_text().splitlines():
+            world.note("process", hole)
+        for _ in range(AFTERWARDS_SECONDS):  # what comes behind the holes is done, and must not be committed
+            world.feed.send(SLICE // 2)
+            time.sleep(1)
         world.patch("process", None)
 
 

@@ -1,12 +1,18 @@
 """What a fault is."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 from tests.faults.world import Kind, World
 
 WORKERS = ("process", "sink")
 SLICE = 500
+
+
+class SkippedError(Exception):
+    """A fault cannot be made here; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +28,14 @@ class Fault:
     world: Kind = "raw"
     alone: bool = False
     must_be_found: ClassVar[bool] = False
+
+    def prepared(self, home: Path) -> AbstractContextManager[None]:  # noqa: ARG002  (for those that need it)
+        """Make ready what must be there before the pipeline, and take it away after.
+
+        Raises:
+            SkippedError: this machine cannot do it.
+        """
+        return nullcontext()
 
     def run(self, world: World) -> None:
         """Strike while events flow, and note each strike in the world.

@@ -8,6 +8,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from streams.kafka import KafkaConfig
 
 Place = tuple[str, int]
+ATTEMPTS = 3
 
 
 class Group:
@@ -21,6 +22,7 @@ class Group:
     """
 
     def __init__(self, kafka: KafkaConfig, group: str, topics: Sequence[str], partitions: int) -> None:
+        self._kafka = kafka
         self._admin = AdminClient(kafka.librdkafka())
         self._consumer = Consumer({**kafka.librdkafka(), "group.id": group, "enable.auto.commit": False})
         self._places = [(topic, number) for topic in topics for number in range(partitions)]
@@ -34,8 +36,16 @@ class Group:
     def ends(self) -> dict[Place, int]:
         """Give the offset after the last record of each partition."""
         wanted = {TopicPartition(*place): OffsetSpec.latest() for place in self._places}
-        answers = self._admin.list_offsets(wanted, request_timeout=10)
-        return {(place.topic, place.partition): answer.result().offset for place, answer in answers.items()}
+        for attempt in range(ATTEMPTS):
+            try:
+                answers = self._admin.list_offsets(wanted, request_timeout=10)
+                return {(tp.topic, tp.partition): answer.result().offset for tp, answer in answers.items()}
+            except KafkaException:
+                # After a broker's restart a client goes on asking with the old leader's epoch.
+                self._admin = AdminClient(self._kafka.librdkafka())
+                if attempt == ATTEMPTS - 1:
+                    raise
+        raise AssertionError("not reached")
 
     def waiting(self) -> dict[Place, int]:
         """Give the positions of the partitions where records wait; empty too when Kafka does not answer."""

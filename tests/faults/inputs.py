@@ -3,78 +3,35 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
 
 import psutil
 
 from tests.faults.entry import ENVIRONMENT
 from tests.faults.fault import SLICE, WORKERS, Fault
 from tests.faults.kinesis import RefusingProxy
-from tests.faults.world import ROOT, FaultError, World
-
-PRODUCE_SECONDS = 120.0
+from tests.faults.producing import CutRun
+from tests.faults.world import FaultError, World
 
 
 @dataclass(frozen=True)
 class ProducerDies(Fault):
-    """Kill the producer at each of some failpoints; what it was about to send is sent again from the start.
-
-    Only the ledger of the last run counts, which names every event; what each killed one has written down is
-    a part of it, and is looked for as well.
-    """
+    """Kill the producer at each of some failpoints; its run is made again from the start."""
 
     points: Mapping[str, int] = field(default_factory=dict)
     count: int = 3_000
 
     def run(self, world: World) -> None:
         world.start(*world.ingests, *WORKERS)
-        for number, (point, at) in enumerate(self.points.items()):
-            ledger = world.home / "ledger" / f"killed-{number}.jsonl"
-            code = self._produce(world, ledger, number, f"{point}=kill@{at}")
-            if code != -signal.SIGKILL:
-                raise FaultError(f"the producer ended with {code} instead of being killed at {point}")
-            told = ledger.read_bytes().count(b"\n")
-            if told >= self.count:
+        for point, at in self.points.items():
+            run = CutRun(world, len(world.ledgers), self.count)
+            left = run.killed(run.start(f"{point}=kill@{at}"))
+            if not left:
                 raise FaultError(f"the producer was through when it died at {point}")
-            world.note(f"producer at {point}", f"{self.count - told} records")
-            again = world.home / "ledger" / f"again-{number}.jsonl"
-            if (code := self._produce(world, again, number, "")) != 0:
-                raise FaultError(f"the producer ended with {code}")
-            self._check_contained(ledger, again)
-            world.ledgers.append(again)
-            world.feed.sent += told + self.count
-
-    def _produce(self, world: World, ledger: Path, number: int, points: str) -> int:
-        end = datetime(2026, 6, 2 + number, tzinfo=UTC).isoformat()
-        passed = world.folder("producer") / "passed"
-        environment = {
-            **os.environ,
-            "PIPELINE_HOME": str(world.home),
-            "PIPELINE_FAILPOINTS": ",".join(filter(None, [points, f"record={passed}"])),
-        }
-        arguments = ["--count", str(self.count), "--seed", str(900 + world.seed), "--end", end]
-        return subprocess.run(
-            [sys.executable, "-m", "pipeline.cli", "produce", *arguments, "--ledger", str(ledger)],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=PRODUCE_SECONDS,
-            check=False,
-        ).returncode
-
-    def _check_contained(self, killed: Path, again: Path) -> None:
-        """Both runs must have sent the same, or the second ledger would not speak for the first."""
-        lines = set(again.read_bytes().splitlines())
-        strange = [line for line in killed.read_bytes().splitlines() if line not in lines]
-        if strange:
-            raise FaultError(f"{len(strange)} records of the killed producer are not of the same run")
+            world.note(f"producer at {point}", f"{left} records")
+            run.make_again()
 
 
 @dataclass(frozen=True)

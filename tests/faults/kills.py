@@ -12,11 +12,15 @@ from pathlib import Path
 import psutil
 
 from tests.faults.fault import SLICE, WORKERS, Fault
+from tests.faults.producing import CutRun
 from tests.faults.schedule import strikes
 from tests.faults.world import SESSION_SECONDS, FaultError, World, wait_for_death
 
 STRIKE_SECONDS = 90.0
 FLOW_PER_SECOND = 150.0
+PRODUCER = "producer"
+PRODUCED = 4_000
+PRODUCER_STARTS_SECONDS = 1.5
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class RandomKills(Fault):
     """Kill workers at random while events flow; workers of different kinds die side by side.
 
     `crews`: workers that are killed in turn, one crew beside the other; each kill waits until the one before
-    it is overcome, and a drawn pause.
+    it is overcome, and a drawn pause. `producer` is started for each of its kills.
     """
 
     kills: int = 300
@@ -67,7 +71,7 @@ class RandomKills(Fault):
     pause_seconds: tuple[float, float] = (0.0, 4.0)
 
     def run(self, world: World) -> None:
-        world.start(*world.ingests, *(name for crew in self.crews for name in crew))
+        world.start(*world.ingests, *(name for crew in self.crews for name in crew if name != PRODUCER))
         world.feed.start(FLOW_PER_SECOND)
         failures: list[BaseException] = []
         share = -(-self.kills // len(self.crews))
@@ -88,6 +92,9 @@ class RandomKills(Fault):
     ) -> None:
         try:
             for strike in strikes(world.seed, count, crew, every_seconds=self.pause_seconds):
+                if strike.target == PRODUCER:
+                    _kill_producer(world, strike.after_seconds)
+                    continue
                 world.wait_working(strike.target)
                 time.sleep(strike.after_seconds)
                 while not failures and not world.kill(strike.target):
@@ -96,6 +103,19 @@ class RandomKills(Fault):
                     return
         except BaseException as error:  # noqa: BLE001  (raised again by `run`)
             failures.append(error)
+
+
+def _kill_producer(world: World, after_seconds: float) -> None:
+    """Kill a producer that long after it has begun to send; make its run again."""
+    left = 0
+    while not left:
+        run = CutRun(world, len(world.ledgers), PRODUCED)
+        process = run.start()
+        time.sleep(PRODUCER_STARTS_SECONDS + after_seconds / 2)
+        process.kill()
+        left = run.killed(process)
+        run.make_again()
+    world.note(PRODUCER, f"{left} records")
 
 
 @dataclass(frozen=True)
@@ -153,6 +173,7 @@ class ComingAndGoing(Fault):
     def run(self, world: World) -> None:
         world.start(*world.ingests, *WORKERS)
         world.feed.start(FLOW_PER_SECOND)
+        time.sleep(3)
         for number in range(self.rounds):
             for name, place in (("process-2", "process"), ("sink-2", "sink")):
                 waiting = world.places[place].waiting()

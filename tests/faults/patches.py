@@ -24,10 +24,8 @@ def done_before_acknowledgement() -> None:
 
     async def done_first(self: Any, batch: Any) -> None:
         self._done(batch)
-        self._done, done = (lambda _: None), self._done
         await asyncio.sleep(LONGER_THAN_COMMITS_SECONDS)
         await work(self, batch)
-        self._done = done
 
     StageRunner.work = done_first
 
@@ -63,38 +61,37 @@ def checkpoint_before_flush() -> None:
 
 
 def dropped_batch() -> None:
-    """Now and then a fetched batch vanishes, as Faust drops them around rebalances."""
+    """Now and then a batch never reaches its agent, as Faust drops what was fetched before a rebalance."""
     from streams.engine.consumer import BatchConsumer  # noqa: PLC0415
 
-    enter = BatchConsumer._enter
+    delivered = BatchConsumer.delivered
     holes = Path(os.environ["PIPELINE_HOME"]) / "faults" / "holes"
-    entered = 0
+    count = 0
 
-    def dropping(self: Any, tp: Any, batch: Any) -> bool:
-        nonlocal entered
-        entered += 1
+    def dropping(self: Any, batch: Any) -> bool:
+        nonlocal count
+        count += 1
         made = holes.read_text().count("\n") if holes.exists() else 0
-        if entered % DROPPED_BATCH == 0 and made < HOLES:
+        if count % DROPPED_BATCH == 0 and made < HOLES:
             with holes.open("a") as file:
-                file.write(f"{batch.topic} {batch.partition} {batch.start} {batch.next}\n")
+                file.write(f"{batch.topic}[{batch.partition}] from {batch.start} to {batch.next}\n")
             return False
-        return enter(self, tp, batch)
+        return delivered(self, batch)
 
-    BatchConsumer._enter = dropping
+    BatchConsumer.delivered = dropping
 
 
 def book_past_a_hole() -> None:
-    """As `dropped_batch`, and the book takes what comes next as if nothing were missing."""
+    """As `dropped_batch`, and the book takes the highest batch that is done for the last one that is not."""
     from streams.engine.book import PartitionBook  # noqa: PLC0415
 
     dropped_batch()
-    fetched = PartitionBook.fetched
 
-    def closing_holes(self: Any, start: int, *others: Any) -> bool:
-        self._tail = max(self._tail, start)
-        return fetched(self, start, *others)
+    def done(self: Any, _start: int, next_position: int) -> None:
+        self.position = max(self.position, next_position)
+        self._open.clear()
 
-    PartitionBook.fetched = closing_holes
+    PartitionBook.done = done
 
 
 PATCHES: Mapping[str, Callable[[], None]] = MappingProxyType(

@@ -9,9 +9,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.faults.fault import Fault
+from tests.faults.fault import Fault, SkippedError
 from tests.faults.report import Row, Verdict
 from tests.faults.world import World
+
+CLEAN = Verdict(0, 0, 0, conserved=True)
 
 
 class Run(NamedTuple):
@@ -39,6 +41,12 @@ def run_faults(
             with ExitStack() as stack:
                 home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="faults-")))
                 home.chmod(0o755)
+                try:
+                    stack.enter_context(group[0].prepared(home / "home"))
+                except SkippedError as reason:
+                    say(f"{group[0].name}: skipped, {reason}")
+                    rows.append(Row(group.pop(0).name, seed, 0, [], CLEAN, skipped=str(reason)))
+                    continue
                 world = stack.enter_context(World(home / "home", seed, group[0].world, say=say))
                 row = None
                 while group and (row is None or row.is_as_it_must_be):
@@ -61,6 +69,7 @@ def run_fault(fault: Fault, world: World, say: Callable[[str], None]) -> Row:
         fault.run(world)
         world.settle()
         verdict = world.judge()
+        repeated = world.repeated() - repeated
     except Exception as error:  # noqa: BLE001  (one fault that fails must not hide what the others found)
         verdict = Verdict(0, 0, 0, conserved=False, examples=("".join(traceback.format_exception(error)),))
         world.feed.abandon()
@@ -75,7 +84,7 @@ def run_fault(fault: Fault, world: World, say: Callable[[str], None]) -> Row:
         world.feed.sent - sent,
         list(world.hits),
         verdict,
-        world.repeated() - repeated,
+        repeated,
         round(time.monotonic() - began, 1),
         own,
         fault.must_be_found,

@@ -52,3 +52,9 @@ def test_json_says_whether_it_was_as_it_must_be() -> None:
         "unfinished": "3 parts",
         "recovery_seconds": 2.0,
     }
+
+
+def test_what_cannot_be_made_here_is_told() -> None:
+    skipped = Row("x", 1, 0, [], CLEAN, skipped="no disk")
+    assert skipped.is_as_it_must_be
+    assert "| x | skipped: no disk | | | | | | | |\n" in markdown([skipped])

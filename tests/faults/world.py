@@ -20,7 +20,7 @@ import psutil
 import psycopg
 from confluent_kafka import KafkaException
 
-from pipeline.errors import UserError
+from pipeline.errors import CONFIGURATION, UserError
 from pipeline.local.platform import LocalPlatform
 from pipeline.local.ports import free_port
 from pipeline.local.programs import Program
@@ -152,13 +152,13 @@ class World:
             *(program(name, "process") for name in ("process", "process-2")),
             *(program(name, "sink") for name in ("sink", "sink-2")),
         ]
-        self.platform = LocalPlatform(settings, self.programs, say=say)
+        self.platform = LocalPlatform(settings, self.programs)
         self.settings = settings
         self._in_process = in_process
 
     def __enter__(self) -> Self:
         folder = self.home / "faults"
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / ENVIRONMENT).write_text(
             json.dumps(
                 {
@@ -355,7 +355,7 @@ class World:
 
         def check_workers() -> None:
             for state in self.platform.states().values():
-                if state.state == "EXITED":
+                if state.state == "EXITED" and state.exit_code == CONFIGURATION:
                     raise FaultError(f"{state.name} ended with {state.exit_code} and is not started again")
 
         if not wait_idle(self.settings, THROUGH_SECONDS, 0.5, meanwhile=check_workers):
