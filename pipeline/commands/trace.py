@@ -70,10 +70,10 @@ def check_form(event: str) -> None:
     else:
         if stream in PLACES:
             return
-        wrong = f", whose stream is one of {', '.join(STREAMS)} or a topic"
+        wrong = f", with one of {', '.join(STREAMS)} or a topic as its stream"
     raise UserError(
-        f"{_shown(event)!a} is no event_id, like {EVENT_ID_EXAMPLE}, nor a record's identity, "
-        f"{IDENTITY_FORM}, like {IDENTITY_EXAMPLE}{wrong}; no broken event has it as its id either",
+        f"{_shown(event)!a} is neither an event_id (such as {EVENT_ID_EXAMPLE}) nor the identity of a record "
+        f"({IDENTITY_FORM}, such as {IDENTITY_EXAMPLE}{wrong}), and no broken event has it as its id",
         exit_code=USAGE,
     )
 

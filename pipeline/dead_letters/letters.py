@@ -92,7 +92,7 @@ class Letter:
     def errors_in_short(self) -> str:
         """The first of what is wrong, and how much more is."""
         more = len(self.errors) - 1
-        return f"{self.first_error}, and {more} more" if more > 0 else self.first_error
+        return f"{self.first_error}; and {more} more" if more > 0 else self.first_error
 
     def next_transport(self) -> TransportIdentity:
         """Give what the record travels under when it is sent again: as it came, with the next attempt."""

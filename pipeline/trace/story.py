@@ -63,8 +63,9 @@ def verdict(trace: Trace) -> str:
             taken = ", which another event has" * (own is not None and own.reason == CONFLICT)
             more.append(f"it came under the id {came_under}{taken}")
         of_others = {letter.identity for letter in others}
+        named = "one of these" if len(others) > 1 else "the other content"
         more += [
-            f"{'the other content' if other.identity in of_others else 'another record of it'} is a fact "
+            f"{named if other.identity in of_others else 'another record of it'} is a fact "
             f"under the id {other.event_id}, in {other.table}"
             for other in trace.facts
             if other.event_id not in (fact.event_id, came_under)

@@ -167,7 +167,8 @@ def _against_rule(found: Any, shape: Leaf) -> str:
         hint = "; there is no place for leap seconds" if shape.type is datetime and ":60" in found else ""
         return f"{shape.rule} is wanted, this is {_shown(found)}{hint}"
     # Texts are not repeated: they may be personal, and messages go where payloads do not.
-    return f"{shape.rule} is wanted, this has {len(found)} character{'s' * (len(found) != 1)}"
+    length = f", this has {len(found)} character{'s' * (len(found) != 1)}" if shape.is_of_any_form else ""
+    return f"{shape.rule} is wanted{length}"
 
 
 def _fits(found: Any, wanted: Any) -> bool:

@@ -17,12 +17,14 @@ from streams.dead_letters import Reason
 class Leaf:
     """A single value. `decode` reads its JSON exactly as the events' decoders do.
 
-    `wanted` are words for its JSON type, `rule` for all that `decode` takes of that type.
+    `wanted` are words for its JSON type, `rule` for all that `decode` takes of that type. A text of any form
+    is refused for its length only.
     """
 
     type: Any
     wanted: str
     rule: str
+    is_of_any_form: bool
     nullable: bool
     decode: Callable[[bytes], Any]
 
@@ -88,7 +90,14 @@ def shape_of(wanted: Any) -> Shape:
         return Many(shape_of(get_args(plain)[0]), smallest, nullable)
     decoder = msgspec.json.Decoder(constrained)
     words = _WORDS.get(plain, "a string")
-    return Leaf(plain, words, _rule(plain, words, meta), nullable, decoder.decode)
+    return Leaf(
+        type=plain,
+        wanted=words,
+        rule=_rule(plain, words, meta),
+        is_of_any_form=all(each.pattern is None for each in meta),
+        nullable=nullable,
+        decode=decoder.decode,
+    )
 
 
 def _rule(plain: Any, words: str, meta: list[Any]) -> str:

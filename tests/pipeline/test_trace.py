@@ -211,7 +211,7 @@ def test_everything_that_is_wrong_with_an_event_is_told_up_to_a_bound(path: Offl
     )
     of_two = ask("two").stdout
     assert "is a dead letter, pending: invalid_value ($.event_id: a UUID such as" in of_two
-    assert ", and 1 more)" in of_two
+    assert "; and 1 more)" in of_two
     assert [line.split(":")[0] for line in of_two.splitlines() if line.strip().startswith("$.")] == [
         " " * 45 + "$.event_id",
         " " * 45 + "$.order_id",
@@ -258,7 +258,9 @@ def test_what_cannot_be_an_id_is_refused_with_what_ids_look_like(
     done = ask(asked)
     assert isinstance(done.exception, UserError)
     assert done.exception.exit_code == 2
-    assert "like 6f1d9c1e-2a55-4c0e-9d3b-0f6a1c2e7a01, nor a record's identity" in str(done.exception)
+    assert "an event_id (such as 6f1d9c1e-2a55-4c0e-9d3b-0f6a1c2e7a01) nor the identity of a record" in str(
+        done.exception
+    )
     assert "\n" not in str(done.exception)
 
 
