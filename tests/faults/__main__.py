@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from tests.faults.catalogue import all_faults, short_faults
-from tests.faults.report import as_values, markdown
+from tests.faults.report import as_values, markdown, merged, rows_of
 from tests.faults.run import run_faults
 
 START, END = "<!-- faults -->\n", "<!-- end of faults -->"
@@ -29,7 +29,15 @@ START, END = "<!-- faults -->\n", "<!-- end of faults -->"
     "--docs", type=click.Path(dir_okay=False, path_type=Path), help="A page whose table is replaced."
 )
 def main(
-    *, only: tuple[str, ...], kills: int, seed: int, short: bool, show: bool, out: Path, docs: Path | None
+    *,
+    only: tuple[str, ...],
+    kills: int,
+    seed: int,
+    short: bool,
+    show: bool,
+    out: Path,
+    add: bool,
+    docs: Path | None,
 ) -> None:
     """Strike a whole local pipeline, and compare every row of silver with what was sent.
 
@@ -52,19 +60,18 @@ def main(
         click.echo(f"{time.monotonic() - began:7.1f}  {line}", err=True)
 
     rows = run_faults(faults, seed, say=say, keep_logs=out / "logs").rows
-    command = " ".join(["python -m tests.faults", *sys.argv[1:]])
-    values = {
-        "command": command,
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "faults": as_values(rows),
-    }
-    (out / "faults.json").write_text(json.dumps(values, indent=1) + "\n")
-    table = markdown(rows)
+    written = out / "faults.json"
+    before = rows_of(json.loads(written.read_text())["faults"]) if add and written.exists() else []
+    names = dict.fromkeys(fault.name for fault in (*all_faults(kills), *short_faults()))
+    shown = merged(before, rows, list(names))
+    values = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "faults": as_values(shown)}
+    written.write_text(json.dumps(values, indent=1) + "\n")
+    table = markdown(shown)
     (out / "faults.md").write_text(table)
     if docs is not None:
-        before, _, rest = docs.read_text().partition(START)
-        _, _, after = rest.partition(END)
-        docs.write_text(f"{before}{START}\n{table}\n{END}{after}")
+        page = docs.read_text()
+        head, _, rest = page.partition(START)
+        docs.write_text(f"{head}{START}\n{table}\n{END}{rest.partition(END)[2]}")
     click.echo(table)
     sys.exit(0 if len(rows) == len(faults) and all(row.is_as_it_must_be for row in rows) else 1)
 

@@ -1,6 +1,6 @@
 """What came of the faults: values, and the table that shows them. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any, Final, NamedTuple
@@ -44,7 +44,8 @@ class Row:
 
     `repeated`: records that were written to the topics again and absorbed by the tables. `own_exits`: exits
     by which workers helped themselves, by program. `must_be_found`: a step was broken on purpose, and the
-    comparison must not be clean. `skipped`: why it could not be made here.
+    comparison must not be clean. `skipped`: why it could not be made here. `error`: why it did not
+    strike, or how the pipeline did not come through.
     """
 
     fault: str
@@ -57,11 +58,14 @@ class Row:
     own_exits: dict[str, int] = field(default_factory=dict)
     must_be_found: bool = False
     skipped: str = ""
+    error: str = ""
 
     @property
     def is_as_it_must_be(self) -> bool:
         """Whether it struck, and was harmless; or, where a step was broken on purpose, was found."""
-        return bool(self.skipped) or (bool(self.hits) and self.verdict.is_clean != self.must_be_found)
+        if self.skipped:
+            return True
+        return bool(self.hits) and not self.error and self.verdict.is_clean != self.must_be_found
 
     @property
     def recoveries(self) -> list[float]:
@@ -125,13 +129,32 @@ def as_values(rows: Iterable[Row]) -> list[dict[str, Any]]:
     ]
 
 
+def rows_of(values: Iterable[Mapping[str, Any]]) -> list[Row]:
+    """Give rows again from what `as_values` gave."""
+    rows = []
+    for given in values:
+        row = {name: value for name, value in given.items() if name != "is_as_it_must_be"}
+        row["hits"] = [Hit(**hit) for hit in given["hits"]]
+        verdict = given["verdict"]
+        row["verdict"] = Verdict(**{**verdict, "examples": tuple(verdict["examples"])})
+        rows.append(Row(**row))
+    return rows
+
+
+def merged(before: Iterable[Row], now: Iterable[Row], order: Sequence[str]) -> list[Row]:
+    """Give the newest row of each fault, in the order of their names."""
+    newest = {row.fault: row for row in (*before, *now)}
+    return [newest[name] for name in order if name in newest]
+
+
 def _line(row: Row) -> str:
     if row.skipped:
         return f"| {row.fault} | skipped: {row.skipped} | | | | | | | |\n"
     verdict, recoveries = row.verdict, row.recoveries
     p50 = f"{median(recoveries):.1f} s" if recoveries else "-"
     longest = f"{max(recoveries):.1f} s" if recoveries else "-"
-    differing = f"{verdict.differing}{'' if verdict.conserved else ' (layers disagree)'}"
+    wrong = " (not through)" if row.error else "" if verdict.conserved else " (layers disagree)"
+    differing = f"{verdict.differing}{wrong}"
     return (
         f"| {row.fault} | {len(row.hits)} | {row.sent:,} | {verdict.lost} | {verdict.doubled} | {differing} "
         f"| {row.repeated:,} | {p50} | {longest} |\n"

@@ -64,6 +64,7 @@ def run_fault(fault: Fault, world: World, say: Callable[[str], None]) -> Row:
     """Run one fault, wait until all is through, judge."""
     say(f"--- {fault.name} (seed {world.seed})")
     world.hits.clear()
+    failed = ""
     sent, exits, repeated, began = world.feed.sent, world.exits(), world.repeated(), time.monotonic()
     try:
         fault.run(world)
@@ -71,8 +72,9 @@ def run_fault(fault: Fault, world: World, say: Callable[[str], None]) -> Row:
         verdict = world.judge()
         repeated = world.repeated() - repeated
     except Exception as error:  # noqa: BLE001  (one fault that fails must not hide what the others found)
-        verdict = Verdict(0, 0, 0, conserved=False, examples=("".join(traceback.format_exception(error)),))
+        verdict, failed = CLEAN, "".join(traceback.format_exception(error))
         world.feed.abandon()
+        say(failed)
     own = {
         how: count
         for how, count in (world.exits() - exits).items()
@@ -88,6 +90,7 @@ def run_fault(fault: Fault, world: World, say: Callable[[str], None]) -> Row:
         round(time.monotonic() - began, 1),
         own,
         fault.must_be_found,
+        error=failed,
     )
     found = f"lost {verdict.lost}, doubled {verdict.doubled}, differing {verdict.differing}"
     say(

@@ -1,4 +1,6 @@
-from tests.faults.report import Hit, Row, Verdict, as_values, markdown
+import json
+
+from tests.faults.report import Hit, Row, Verdict, as_values, markdown, merged, rows_of
 
 CLEAN = Verdict(0, 0, 0, conserved=True)
 
@@ -58,3 +60,20 @@ def test_what_cannot_be_made_here_is_told() -> None:
     skipped = Row("x", 1, 0, [], CLEAN, skipped="no disk")
     assert skipped.is_as_it_must_be
     assert "| x | skipped: no disk | | | | | | | |\n" in markdown([skipped])
+
+
+def test_a_fault_that_could_not_be_carried_out_is_no_success_and_finds_nothing() -> None:
+    for must_be_found in (False, True):
+        assert not Row(
+            "x", 1, 0, [Hit(1, "a", "b")], CLEAN, must_be_found=must_be_found, error="e"
+        ).is_as_it_must_be
+
+
+def test_rows_are_read_again_as_they_were_written() -> None:
+    rows = [row("one"), row("two", Verdict(1, 2, 3, conserved=False, examples=("e",)), must_be_found=True)]
+    assert rows_of(json.loads(json.dumps(as_values(rows)))) == rows
+
+
+def test_what_is_run_again_takes_the_place_of_what_was_and_the_rest_stays() -> None:
+    before, now = [row("one", hits=1), row("two", hits=1)], [row("one", hits=2)]
+    assert merged(before, now, ["two", "one", "three"]) == [row("two", hits=1), row("one", hits=2)]

@@ -20,6 +20,7 @@ def done() -> Run:
 @pytest.mark.parametrize("name", [fault.name for fault in FAULTS if not fault.must_be_found])
 def test_nothing_is_lost_doubled_or_differs_after(done: Run, name: str) -> None:
     (row,) = (row for row in done.rows if row.fault == name)
+    assert not row.error, row.error
     assert row.hits
     assert row.verdict.is_clean, row.verdict.examples
 
@@ -27,6 +28,7 @@ def test_nothing_is_lost_doubled_or_differs_after(done: Run, name: str) -> None:
 @pytest.mark.parametrize("name", [fault.name for fault in FAULTS if fault.must_be_found])
 def test_what_is_broken_on_purpose_is_found(done: Run, name: str) -> None:
     (row,) = (row for row in done.rows if row.fault == name)
+    assert not row.error, row.error
     assert row.hits
     assert row.verdict.lost or row.verdict.doubled or row.verdict.differing
 
