@@ -1,5 +1,6 @@
 """What came of the faults: values, and the table that shows them. Pure."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import median
@@ -49,7 +50,7 @@ class Row:
     """
 
     fault: str
-    seed: int
+    seeds: list[int]
     sent: int
     hits: list[Hit]
     verdict: Verdict
@@ -98,11 +99,11 @@ def markdown(rows: Iterable[Row]) -> str:
     return text
 
 
-def total(rows: Sequence[Row]) -> Row:
-    """Give the sum of rows as one."""
+def total(rows: Sequence[Row], fault: str = "**all**") -> Row:
+    """Give the sum of rows as one; it is as it must be only if each of them is."""
     return Row(
-        fault="**all**",
-        seed=rows[0].seed,
+        fault=fault,
+        seeds=sorted({seed for row in rows for seed in row.seeds}),
         sent=sum(row.sent for row in rows),
         hits=[hit for row in rows for hit in row.hits],
         verdict=Verdict(
@@ -110,9 +111,13 @@ def total(rows: Sequence[Row]) -> Row:
             sum(row.verdict.doubled for row in rows),
             sum(row.verdict.differing for row in rows),
             all(row.verdict.conserved for row in rows),
+            tuple(example for row in rows for example in row.verdict.examples),
         ),
         repeated=sum(row.repeated for row in rows),
         seconds=sum(row.seconds for row in rows),
+        own_exits=dict(sum((Counter(row.own_exits) for row in rows), Counter())),
+        must_be_found=all(row.must_be_found for row in rows),
+        error="\n".join(row.error for row in rows if row.error),
     )
 
 
@@ -142,9 +147,16 @@ def rows_of(values: Iterable[Mapping[str, Any]]) -> list[Row]:
 
 
 def merged(before: Iterable[Row], now: Iterable[Row], order: Sequence[str]) -> list[Row]:
-    """Give the newest row of each fault, in the order of their names."""
-    newest = {row.fault: row for row in (*before, *now)}
-    return [newest[name] for name in order if name in newest]
+    """Give one row of each fault, in the order of their names.
+
+    What was run with a new seed is added to what the fault's row says; with a known seed it takes its place.
+    """
+    found = {row.fault: row for row in before}
+    for row in now:
+        known = found.get(row.fault)
+        is_more = known is not None and not known.skipped and not set(row.seeds) & set(known.seeds)
+        found[row.fault] = total([known, row], row.fault) if known is not None and is_more else row
+    return [found[name] for name in order if name in found]
 
 
 def _line(row: Row) -> str:

@@ -45,7 +45,7 @@ def run_faults(
                     stack.enter_context(group[0].prepared(home / "home"))
                 except SkippedError as reason:
                     say(f"{group[0].name}: skipped, {reason}")
-                    rows.append(Row(group.pop(0).name, seed, 0, [], CLEAN, skipped=str(reason)))
+                    rows.append(Row(group.pop(0).name, [seed], 0, [], CLEAN, skipped=str(reason)))
                     continue
                 world = stack.enter_context(World(home / "home", seed, group[0].world, say=say))
                 row = None
@@ -82,7 +82,7 @@ def run_fault(fault: Fault, world: World, say: Callable[[str], None]) -> Row:
     }
     row = Row(
         fault.name,
-        world.seed,
+        [world.seed],
         world.feed.sent - sent,
         list(world.hits),
         verdict,

@@ -5,9 +5,11 @@ from tests.faults.report import Hit, Row, Verdict, as_values, markdown, merged, 
 CLEAN = Verdict(0, 0, 0, conserved=True)
 
 
-def row(name: str = "x", verdict: Verdict = CLEAN, *, hits: int = 2, must_be_found: bool = False) -> Row:
+def row(
+    name: str = "x", verdict: Verdict = CLEAN, *, hits: int = 2, seed: int = 1, must_be_found: bool = False
+) -> Row:
     struck = [Hit(1.0, "process", "3 parts", seconds) for seconds in (2.0, 4.0, None)[:hits]]
-    return Row(name, 1, 1_500, struck, verdict, repeated=7, must_be_found=must_be_found)
+    return Row(name, [seed], 1_500, struck, verdict, repeated=7, must_be_found=must_be_found)
 
 
 def test_a_row_shows_what_was_found_and_how_long_it_stood_still() -> None:
@@ -57,7 +59,7 @@ def test_json_says_whether_it_was_as_it_must_be() -> None:
 
 
 def test_what_cannot_be_made_here_is_told() -> None:
-    skipped = Row("x", 1, 0, [], CLEAN, skipped="no disk")
+    skipped = Row("x", [1], 0, [], CLEAN, skipped="no disk")
     assert skipped.is_as_it_must_be
     assert "| x | skipped: no disk | | | | | | | |\n" in markdown([skipped])
 
@@ -77,3 +79,10 @@ def test_rows_are_read_again_as_they_were_written() -> None:
 def test_what_is_run_again_takes_the_place_of_what_was_and_the_rest_stays() -> None:
     before, now = [row("one", hits=1), row("two", hits=1)], [row("one", hits=2)]
     assert merged(before, now, ["two", "one", "three"]) == [row("two", hits=1), row("one", hits=2)]
+
+
+def test_another_seed_adds_to_what_a_fault_has_shown() -> None:
+    bad = row("one", Verdict(0, 1, 0, conserved=True), seed=2)
+    (sum_of_both,) = merged([row("one")], [bad], ["one"])
+    assert (sum_of_both.seeds, len(sum_of_both.hits), sum_of_both.sent) == ([1, 2], 4, 3_000)
+    assert not sum_of_both.is_as_it_must_be
