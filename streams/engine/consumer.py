@@ -66,6 +66,8 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     ) -> dict[TP, list[Any]]:
         assignment = consumer._subscription.subscription.assignment
         before = _positions(assignment, active_partitions)
+        for result in consumer._fetcher._records.values():
+            _keep_records(result)
         fetched = await super()._fetch_records(
             consumer, active_partitions, timeout=0, max_records=max_records
         )
@@ -109,6 +111,17 @@ def _positions(assignment: Any, partitions: Iterable[TP]) -> dict[TP, int]:
     return {
         tp: state.position for tp, state in states.items() if state is not None and state.has_valid_position
     }
+
+
+def _keep_records(fetched: Any) -> None:
+    """Let records be handed over as they were read: to copy each costs a third of the fetch."""
+    records = getattr(fetched, "_partition_records", None)  # an error that was fetched has none
+    if records is not None:
+        records._consumer_record = _record_as_read
+
+
+def _record_as_read(_partition: TP, record: Any) -> Any:
+    return record
 
 
 def _as_one(batch: Batch) -> BatchRecord:

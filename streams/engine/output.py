@@ -41,11 +41,13 @@ class Outputs:
         """Hand records to the producer, each to the partition of its key."""
         produce = self._producer.produce
         for topic, key, value, headers in outputs:
+            # Without headers, even empty ones, it takes half the time.
+            given: dict[str, Any] = {"headers": headers} if headers else {}
             try:
-                produce(topic, value, key, headers=headers)
+                produce(topic, value, key, **given)
             except BufferError:
                 self._wait_for_room()
-                produce(topic, value, key, headers=headers)
+                produce(topic, value, key, **given)
         self._producer.poll(0)
 
     def send_to(self, topic: str, partition: int, changes: Mapping[bytes, bytes | None]) -> None:

@@ -13,6 +13,8 @@ from rocksdict import (
     WriteBufferManager,
 )
 
+from streams.engine.recent import RecentMemory
+
 DEFAULT_MEMORY_BYTES: Final = 128 * 1024 * 1024
 BLOOM_BITS_PER_KEY: Final = 10
 
@@ -20,16 +22,19 @@ BLOOM_BITS_PER_KEY: Final = 10
 class StoreMemory:
     """What all stores of a process may hold in memory together, however many there are and however full.
 
-    Blocks that were read, their indexes and what was written and is not on disk yet share one cache.
+    Blocks that were read, their indexes and what was written and is not on disk yet share one cache. A
+    quarter is for single values that were used last.
 
     Args:
-        limit_bytes: of the cache.
+        limit_bytes: of all together.
     """
 
     def __init__(self, limit_bytes: int = DEFAULT_MEMORY_BYTES) -> None:
-        self.cache = Cache(limit_bytes)
+        self.recent = RecentMemory(limit_bytes // 4)
+        cache_bytes = limit_bytes - limit_bytes // 4
+        self.cache = Cache(cache_bytes)
         self.writes = WriteBufferManager.new_write_buffer_manager_with_cache(
-            limit_bytes // 3, allow_stall=False, cache=self.cache
+            cache_bytes // 3, allow_stall=False, cache=self.cache
         )
 
     @property

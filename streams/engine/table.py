@@ -91,6 +91,7 @@ class PartitionTable:
         self.settings = dict(settings or {})
         self._now_ms = now_ms
         self._store: Rdict = open_store(path, self._memory)
+        self._recent = self._memory.recent.values()
         self._oldest = b""
         self._lowest = FIRST_KEY
         self._own_end = 0
@@ -110,6 +111,7 @@ class PartitionTable:
         Raises:
             ChangelogError: the changelog cannot be read.
         """
+        self._recent.clear()
         low, high = self._changelog.bounds()
         position = self._position()
         if position > high or position < low:
@@ -129,7 +131,11 @@ class PartitionTable:
 
     def get(self, key: bytes) -> bytes | None:
         """Give the value of a key, None if it has none."""
-        packed = self._store.get(key)
+        packed = self._recent.get(key)
+        if packed is None:
+            packed = self._store.get(key)
+            if packed is not None:
+                self._recent.put(key, packed)
         if packed is None or packed[:_EPOCH_BYTES] < self._oldest:
             return None
         return packed[_REVISION.size :] or None
@@ -154,6 +160,11 @@ class PartitionTable:
     def apply(self, changes: Mapping[bytes, bytes | None]) -> None:
         """Take over packed values, or deletions, whose changelog records, one each, are acknowledged."""
         self._write(changes)
+        for key, packed in changes.items():
+            if packed is None:
+                self._recent.forget(key)
+            else:
+                self._recent.put(key, packed)
         self._own_end += len(changes)
 
     def _write(self, changes: Mapping[bytes, bytes | None]) -> None:

@@ -48,6 +48,19 @@ def at(offset: int, value: bytes) -> bytes:
     return pack(Revision(7, offset), value)
 
 
+def test_a_value_that_was_just_used_does_not_outlive_what_another_owner_wrote(tmp_path: Path) -> None:
+    changelog = MemoryChangelog()
+    table = opened(tmp_path / "a", changelog)
+    changelog.write(table, {b"k": at(1, b"one"), b"l": at(1, b"el")})
+    assert (table.get(b"k"), table.get(b"l")) == (b"one", b"el")
+    other = opened(tmp_path / "b", changelog)
+    changelog.write(other, {b"k": at(2, b"two"), b"l": None})
+    table.recover()
+    assert (table.get(b"k"), table.get(b"l")) == (b"two", None)
+    table.close()
+    other.close()
+
+
 def test_a_lost_copy_is_made_again_from_the_changelog(tmp_path: Path) -> None:
     changelog = MemoryChangelog()
     table = opened(tmp_path / "a", changelog)

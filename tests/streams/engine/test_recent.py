@@ -1,0 +1,38 @@
+from streams.engine.recent import ENTRY_BYTES, RecentMemory
+
+
+def test_what_was_used_last_is_kept_and_what_was_not_is_forgotten() -> None:
+    values = RecentMemory(20 * (ENTRY_BYTES + 6)).values()
+    values.put(b"hot", b"val")
+    for number in range(100):
+        values.put(b"%03d" % number, b"val")
+        assert values.get(b"hot") == b"val"
+    assert values.get(b"000") is None
+    assert values.get(b"099") == b"val"
+
+
+def test_a_value_that_was_forgotten_is_gone_from_both_generations() -> None:
+    values = RecentMemory(20 * (ENTRY_BYTES + 6)).values()
+    values.put(b"key", b"old")
+    values.age()
+    values.put(b"key", b"new")
+    values.forget(b"key")
+    assert values.get(b"key") is None
+
+
+def test_tables_share_one_bound() -> None:
+    memory = RecentMemory(20 * (ENTRY_BYTES + 6))
+    idle, busy = memory.values(), memory.values()
+    idle.put(b"one", b"val")
+    for number in range(100):
+        busy.put(b"%03d" % number, b"val")
+    assert idle.get(b"one") is None
+
+
+def test_a_value_written_again_and_again_takes_its_place_once() -> None:
+    values = RecentMemory(20 * (ENTRY_BYTES + 6)).values()
+    values.put(b"one", b"val")
+    for number in range(1000):
+        values.put(b"two", b"%03d" % number)
+    values.age()
+    assert values.get(b"one") == b"val"
