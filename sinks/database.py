@@ -10,6 +10,7 @@ from typing import Final, Generic, NamedTuple, TypeVar
 
 import psycopg
 
+from sinks.binary import take_values
 from streams.failpoints import failpoint
 
 log = logging.getLogger(__name__)
@@ -150,6 +151,7 @@ class Database:
             options="-c TimeZone=UTC -c jit=off -c client_min_messages=warning "
             f"-c search_path={self._search_path} -c idle_in_transaction_session_timeout={self._idle_ms}",
         )
+        take_values(connection)
         try:
             for statement in self._prepare:
                 connection.execute(statement.encode())
@@ -170,8 +172,8 @@ def is_refusal(error: Exception) -> bool:
     """Tell whether the content of a row caused the error."""
     if isinstance(error, psycopg.Error) and error.sqlstate is not None:
         return error.sqlstate[:2] in REFUSAL_CLASSES
-    # What psycopg cannot even send: NUL characters, lone surrogates.
-    return isinstance(error, psycopg.DataError | UnicodeEncodeError)
+    # What psycopg cannot even send: NUL characters, lone surrogates, integers beyond their type.
+    return isinstance(error, psycopg.DataError | UnicodeEncodeError | OverflowError)
 
 
 class Refused(NamedTuple, Generic[Item]):
@@ -198,7 +200,7 @@ def write_bisecting(
         return [], []
     try:
         return [database.transact(lambda connection: write(connection, items))], []
-    except (psycopg.Error, UnicodeEncodeError) as error:
+    except (psycopg.Error, UnicodeEncodeError, OverflowError) as error:
         if not is_refusal(error):
             raise
         if len(items) == 1:

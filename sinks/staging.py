@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
 
+from sinks.binary import type_name
 from sinks.database import Connection
 
 _dialect = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
@@ -60,8 +61,9 @@ def copy_rows(
     """
     if not append:
         connection.execute(f"TRUNCATE {staging.name}".encode())
-    statement = f"COPY {staging.name} ({staging.columns}) FROM STDIN"
+    statement = f"COPY {staging.name} ({staging.columns}) FROM STDIN (FORMAT binary)"
     with connection.cursor() as cursor, cursor.copy(statement.encode()) as copy:
+        copy.set_types([type_name(kind) for kind in staging.types.values()])
         for row in rows:
             copy.write_row(row)
 

@@ -4,7 +4,7 @@ A producer's retry makes a new sequence number; a re-read of Kinesis makes the s
 letters dedupe on it, because a broken record may have no usable `event_id`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -83,29 +83,35 @@ def from_headers(stream: str, headers: Iterable[tuple[str, bytes]]) -> Transport
         ValueError: a header is missing, is no number or is out of range; the record was not forwarded by our
             workers.
     """
-    found = dict(headers)
+    return from_header_map(stream, dict(headers))
+
+
+def from_header_map(stream: str, found: Mapping[str, bytes]) -> TransportIdentity:
+    """Read a record's identity from its headers by name; as `from_headers`."""
     try:
+        # By position: this is done for every record at every hop.
         identity = TransportIdentity(
-            stream=stream,
-            stream_epoch=int(found["kinesis_stream_epoch"]),
-            shard=found["kinesis_shard"].decode(),
-            sequence_number=found["kinesis_sequence"].decode(),
-            sub_sequence_number=int(found["kinesis_sub_sequence"]),
-            partition_key=found["kinesis_partition_key"].decode(),
-            arrived_at_ms=int(found["kinesis_arrived_at"]),
-            attempt=int(found.get("attempt", b"0")),
+            stream,
+            int(found["kinesis_stream_epoch"]),
+            found["kinesis_shard"].decode(),
+            found["kinesis_sequence"].decode(),
+            int(found["kinesis_sub_sequence"]),
+            found["kinesis_partition_key"].decode(),
+            int(found["kinesis_arrived_at"]),
+            int(found.get("attempt", b"0")),
         )
     except KeyError as missing:
         raise ValueError(f"record without the header {missing}") from missing
     except (TypeError, AttributeError) as null:
         raise ValueError(f"record with a header that is null: {null}") from null
+    _, epoch, shard, sequence, sub_sequence, partition_key, arrived_at_ms, attempt = identity
     if not (
-        0 <= identity.arrived_at_ms <= LAST_MS
-        and 0 <= identity.stream_epoch < _INT64
-        and 0 <= identity.sub_sequence_number < _INT64
-        and 0 <= identity.attempt < _INT32
+        0 <= arrived_at_ms <= LAST_MS
+        and 0 <= epoch < _INT64
+        and 0 <= sub_sequence < _INT64
+        and 0 <= attempt < _INT32
     ):
         raise ValueError("record with a header that is out of range")
-    if "\0" in identity.shard + identity.sequence_number + identity.partition_key:
+    if "\0" in shard or "\0" in sequence or "\0" in partition_key:
         raise ValueError("record with a NUL character in a header, which no table can hold")
     return identity

@@ -46,6 +46,7 @@ class _Readable(Struct):
     occurred_at: Any = None
 
 
+_NOTHING: Final = _Readable()
 _decode_json = msgspec.json.Decoder().decode
 _decode_readable = msgspec.json.Decoder(_Readable).decode
 
@@ -55,42 +56,46 @@ def bronze_rows(stream: Stream, partition: int, records: Iterable[Record]) -> li
     rows: dict[tuple[Any, ...], BronzeRow] = {}
     for record in records:
         identity = identity_of(stream, partition, record)
-        if identity.attempt == 0:
-            row = bronze_row(identity, record.value or b"")
-            rows.setdefault(row[:5], row)
+        _, epoch, shard, sequence, sub_sequence, _, arrived_at_ms, attempt = identity
+        key = (arrived_at_ms, epoch, shard, sequence, sub_sequence)
+        if attempt == 0 and key not in rows:
+            rows[key] = bronze_row(identity, record.value or b"")
     return [rows[key] for key in sorted(rows)]
 
 
 def bronze_row(identity: TransportIdentity, value: bytes) -> BronzeRow:
     """Give the row of one record."""
-    payload = json_text(value)
-    read = _readable(value) if payload is not None else _Readable()
-    event_id = read.event_id
+    payload, read = _read(value)
+    event_id, event_type = read.event_id, read.event_type
     return BronzeRow(
-        arrived_at=identity.arrived_at,
-        stream_epoch=identity.stream_epoch,
-        shard=identity.shard,
-        sequence_number=identity.sequence_number,
-        sub_sequence_number=identity.sub_sequence_number,
-        partition_key=without_nul(identity.partition_key),
-        payload=payload,
-        raw=value if payload is None else None,
-        event_id=event_id if isinstance(event_id, str) and _UUID.fullmatch(event_id) else None,
-        event_type=without_nul(read.event_type)[:MAX_TEXT] if isinstance(read.event_type, str) else None,
-        occurred_at=instant_of_text(read.occurred_at),
+        identity.arrived_at,
+        identity.stream_epoch,
+        identity.shard,
+        identity.sequence_number,
+        identity.sub_sequence_number,
+        without_nul(identity.partition_key),
+        payload,
+        value if payload is None else None,
+        event_id if isinstance(event_id, str) and _UUID.fullmatch(event_id) else None,
+        without_nul(event_type)[:MAX_TEXT] if isinstance(event_type, str) else None,
+        instant_of_text(read.occurred_at),
     )
 
 
-def json_text(value: bytes) -> str | None:
-    """Give the exact text of a payload, None if Postgres' `json` cannot hold it.
+def _read(value: bytes) -> tuple[str | None, _Readable]:
+    """Give the exact text of a payload, None if Postgres' `json` cannot hold it, and what can be read in it.
 
     It holds any valid JSON in UTF-8; an escaped NUL is only text to it, a real one is no valid JSON.
     """
     try:
-        _decode_json(value)
-        return value.decode()
+        return value.decode(), _decode_readable(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+        pass
+    try:
+        _decode_json(value)
+        return value.decode(), _NOTHING
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None, _NOTHING
 
 
 def instant_of_text(text: object) -> datetime | None:
@@ -102,13 +107,8 @@ def instant_of_text(text: object) -> datetime | None:
         return None
     try:
         instant = datetime.fromisoformat(text)
+        if instant.tzinfo is UTC:
+            return instant
         return None if instant.tzinfo is None else instant.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
-
-
-def _readable(value: bytes) -> _Readable:
-    try:
-        return _decode_readable(value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _Readable()

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from sqlalchemy import Table
 
-from sinks.records import Failure, decode_each, header, holds_nul
+from sinks.records import Failure, decode_each, holds_nul
 from sinks.schema import (
     silver_customer_events,
     silver_product_events,
@@ -18,7 +18,7 @@ from sinks.schema import (
 from sinks.staging import Staging, staging_of
 from streams.dead_letters import Reason
 from streams.engine.batch import Record
-from streams.events import STREAM_OF_TYPE, Stream
+from streams.events import STREAM_OF_TYPE
 from streams.facts import (
     CUSTOMER_TYPES,
     RAW_AT,
@@ -34,7 +34,7 @@ from streams.facts import (
     decode_visitor_events,
 )
 from streams.topics import CLEAN_EVENTS, CLEAN_LOGS, CLEAN_PRODUCTS
-from streams.transport import TransportIdentity, from_headers, instant_of_ms
+from streams.transport import TransportIdentity, from_header_map
 
 AnyEvent = VisitorEvent | CatalogueEvent | LogEvent
 
@@ -42,7 +42,7 @@ STAGING: Final[dict[str, Staging]] = {
     table.name: staging_of(
         table,
         without={"loaded_at"},
-        extra={"kafka_offset": "bigint", "raw_at": "timestamptz", "clean_at": "timestamptz"},
+        extra={"kafka_offset": "bigint", "raw_at_ms": "bigint", "clean_at_ms": "bigint"},
     )
     for table in (silver_transactions, silver_product_events, silver_customer_events, silver_system_logs)
 }
@@ -68,7 +68,7 @@ class Fact(NamedTuple):
     offset: int
     event_id: str
     event_type: str
-    occurred_at: str
+    occurred_at: datetime
 
 
 class Facts(NamedTuple):
@@ -127,29 +127,28 @@ def fact_of(record: Record, event: AnyEvent) -> Fact:
     """
     event_type = "log" if isinstance(event, LogEvent) else event.event_type
     stream = STREAM_OF_TYPE[event_type]
-    identity = from_headers(stream, record.headers)
+    headers = dict(record.headers)
+    identity = from_header_map(stream, headers)
     if isinstance(event, LogEvent):
         table, specific = silver_system_logs, _log(event)
     elif isinstance(event, CatalogueEvent):
         table, specific = silver_product_events, _catalogue(event)
     else:
         table, specific = _visitor(event)
-    raw_at = header(record, RAW_AT)
+    raw_at = headers.get(RAW_AT)
     row = (
         event.event_id,
         signed_64(event.content_hash),
         event.occurred_at,
         event.arrived_at,
-        *_transport(stream, identity),
+        *identity[:5],
         event.is_late,
         *specific,
         record.offset,
-        instant_of_ms(int(raw_at)) if raw_at else None,
-        instant_of_ms(record.timestamp),
+        int(raw_at) if raw_at else None,
+        record.timestamp,
     )
-    return Fact(
-        table.name, row, identity, record.offset, event.event_id, event_type, event.occurred_at.isoformat()
-    )
+    return Fact(table.name, row, identity, record.offset, event.event_id, event_type, event.occurred_at)
 
 
 def signed_64(number: int) -> int:
@@ -163,16 +162,6 @@ def changed_fields(profile: dict[str, Any]) -> dict[str, Any]:
         name: ("cleared" if value is None else "set") if name in PERSONAL else value
         for name, value in profile.items()
     }
-
-
-def _transport(stream: Stream, identity: TransportIdentity) -> tuple[Any, ...]:
-    return (
-        stream,
-        identity.stream_epoch,
-        identity.shard,
-        identity.sequence_number,
-        identity.sub_sequence_number,
-    )
 
 
 def _visitor(event: VisitorEvent) -> tuple[Table, tuple[Any, ...]]:

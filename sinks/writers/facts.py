@@ -67,7 +67,7 @@ def write_facts(
             payload=payload,
             event_id=fact.event_id,
             event_type=fact.event_type,
-            occurred_at=fact.occurred_at,
+            occurred_at=fact.occurred_at.isoformat(),
         )
         for (fact, failure), payload in zip(failed, payloads, strict=True)
     ]

@@ -65,7 +65,7 @@ def touched_by(table: str, facts: str) -> str:
 
 def _insert(table: str) -> str:
     staging = STAGING[table]
-    technical = {"kafka_offset", "raw_at", "clean_at"}
+    technical = {"kafka_offset", "raw_at_ms", "clean_at_ms"}
     columns = ", ".join(f'"{name}"' for name in staging.types if name not in technical)
     # An id is known if any table has it, and within a batch the first record of it counts.
     elsewhere = " AND ".join(
@@ -93,7 +93,10 @@ def _insert(table: str) -> str:
             SELECT hop, sample.stream, sample.event_id, extract(epoch FROM reached_at - sample.arrived_at)
             FROM sample
             JOIN LATERAL (
-                SELECT raw_at, clean_at FROM {staging.name} AS staged
+                SELECT
+                    to_timestamp(raw_at_ms / 1000.0) AS raw_at,
+                    to_timestamp(clean_at_ms / 1000.0) AS clean_at
+                FROM {staging.name} AS staged
                 WHERE staged.event_id = sample.event_id ORDER BY kafka_offset LIMIT 1
             ) AS staged ON true
             CROSS JOIN LATERAL (VALUES

@@ -19,7 +19,7 @@ from sink_examples import (
     tombstone,
 )
 
-from sinks.mapping.bronze import bronze_row, bronze_rows, instant_of_text, json_text
+from sinks.mapping.bronze import bronze_row, bronze_rows, instant_of_text
 from sinks.mapping.dead_letters import letter_row, rounds_of
 from sinks.mapping.entities import SESSIONS, customers_of, session_days_of
 from sinks.mapping.facts import STAGING, changed_fields, facts_of, signed_64
@@ -35,9 +35,9 @@ from streams.topics import CLEAN_EVENTS, CLEAN_LOGS, CLEAN_PRODUCTS
     "value", [b'{"a": 1}', b' {"a" :\t1.10}\n', b'"\\u0000"', '{"a":"é"}'.encode(), b"[]", b"1"]
 )
 def test_json_is_kept_as_its_exact_text(value: bytes) -> None:
-    text = json_text(value)
-    assert text is not None
-    assert text.encode() == value
+    row = bronze_row(identity(1), value)
+    assert row.payload is not None
+    assert (row.payload.encode(), row.raw) == (value, None)
 
 
 @pytest.mark.parametrize(
