@@ -1,6 +1,6 @@
 """History written to the raw topics of a pipeline that has long been idle, against events of the day.
 
-    .venv/bin/python bench/history.py --events 1000000
+    .venv/bin/python -m bench.history --events 1000000
 
 It starts Kafka, Postgres, one `process` and one `sink` worker in a home that is thrown away, and writes
 the synthetic shop's events to the raw topics, behind Kinesis. Three drains, each timed from the first batch
@@ -16,117 +16,44 @@ The figures are records a second. What counts is their ratio to `day`.
 import argparse
 import json
 import tempfile
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
-import psutil
-from confluent_kafka import Producer
-
+from bench.drains import WORKERS, Drain, drain, write
 from pipeline.local.platform import LocalPlatform
 from pipeline.local.ports import free_port
 from pipeline.local.programs import worker
 from pipeline.prepare import start_pipeline
-from pipeline.settings import Settings, load_settings
-from pipeline.status import RAW, SUNK
+from pipeline.settings import load_settings
 from producer.records import Record
 from producer.run import ProduceConfig, make_records
-from streams.events import key_of
-from streams.lag import topic_lags
-from streams.topics import CLEAN_EVENTS, CLEAN_PRODUCTS, PROCESS_GROUP, SINK_GROUP, raw_topic
-from streams.transport import TransportIdentity, to_headers
-
-POLL_SECONDS = 0.5
-MOST_UNDER_WAY = 50_000
-WORKERS = ("process", "sink")
 
 
-def write(settings: Settings, records: Iterable[Record], first: int) -> int:
-    """Write records to the raw topics as ingest workers do, and give their number."""
-    producer = Producer(settings.kafka.librdkafka_producer())
-    arrived_at_ms = round(time.time() * 1000)
-    number = 0
-    for number, record in enumerate(records, start=1):
-        identity = TransportIdentity(
-            stream=record.stream,
-            stream_epoch=1,
-            shard=f"shardId-{crc32(record.partition_key.encode()) % 2:012d}",
-            sequence_number=str(10**20 + first + number),
-            sub_sequence_number=0,
-            partition_key=record.partition_key,
-            arrived_at_ms=arrived_at_ms,
-        )
-        key = key_of(record.value, record.partition_key)
-        producer.produce(raw_topic(record.stream), record.value, key, headers=to_headers(identity))
-        while len(producer) > MOST_UNDER_WAY:
-            producer.poll(0.1)
-    producer.flush()
-    return number
-
-
-def lag(settings: Settings) -> dict[str, int]:
-    """Give what waits before the stages, and before the sinks."""
-    stages = topic_lags(settings.kafka, PROCESS_GROUP, (*RAW, CLEAN_EVENTS, CLEAN_PRODUCTS))
-    sinks = topic_lags(settings.kafka, SINK_GROUP, SUNK)
-    return {"process": sum(hop.lag for hop in stages), "sink": sum(hop.lag for hop in sinks)}
-
-
-def drain(platform: LocalPlatform, name: str, records: Iterator[Record], first: int) -> dict[str, Any]:
+def run(platform: LocalPlatform, records: Iterator[Record], first: int) -> Drain:
     """Write records while the workers are stopped, start them, and time how long they take."""
-    settings = platform.settings
-    for one in WORKERS:
-        platform.stop_worker(one)
-    count = write(settings, records, first)
-    began = time.monotonic()
-    cpu_before = cpu_seconds(platform)
-    platform.start_workers(WORKERS)
-    done: dict[str, float] = {}
-    peak, started, at_first = dict.fromkeys(WORKERS, 0), 0.0, lag(settings)["process"]
-    while len(done) < len(WORKERS):
-        time.sleep(POLL_SECONDS)
-        peak = {one: max(most, memory_mb(platform, one)) for one, most in peak.items()}
-        waiting = lag(settings)
-        if not started and waiting["process"] != at_first:
-            started = time.monotonic() - began
-        for one in WORKERS:
-            if waiting[one] == 0 and (one == "process" or "process" in done):
-                done.setdefault(one, time.monotonic() - began)
-            elif waiting[one]:
-                done.pop(one, None)
-    cpu = {one: seconds - cpu_before.get(one, 0) for one, seconds in cpu_seconds(platform).items()}
+    for name in WORKERS:
+        platform.stop_worker(name)
+    return drain(platform, write(platform.settings, records, first))
+
+
+def figures(name: str, done: Drain, day: Drain) -> dict[str, Any]:
+    """Give what is printed of a drain."""
     return {
         "name": name,
-        "records": count,
-        "starting_seconds": round(started, 1),
-        "stages_seconds": round(done["process"] - started, 1),
-        "all_seconds": round(done["sink"] - started, 1),
-        "stages_records_a_second": round(count / (done["process"] - started + POLL_SECONDS)),
-        "records_a_second": round(count / (done["sink"] - started + POLL_SECONDS)),
-        "cpu_microseconds_a_record": {one: round(seconds / count * 1e6, 1) for one, seconds in cpu.items()},
-        "peak_mb": peak,
+        "records": done.records,
+        "starting_seconds": round(done.starting_seconds, 1),
+        "stages_seconds": round(done.stages_seconds, 1),
+        "all_seconds": round(done.all_seconds, 1),
+        "records_a_second": round(done.records_a_second),
+        "stages_records_a_second_to_day": round(
+            done.stages_records_a_second / day.stages_records_a_second, 2
+        ),
+        "records_a_second_to_day": round(done.records_a_second / day.records_a_second, 2),
+        "cpu_microseconds_a_record": done.cpu_microseconds_a_record,
+        "peak_mb": done.peak_mb,
     }
-
-
-def cpu_seconds(platform: LocalPlatform) -> dict[str, float]:
-    """Give what each worker has used since it was started; nothing for one that does not run."""
-    found = {}
-    for name, state in platform.states().items():
-        if name in WORKERS and state.is_running:
-            times = psutil.Process(state.pid).cpu_times()
-            found[name] = times.user + times.system
-    return found
-
-
-def memory_mb(platform: LocalPlatform, name: str) -> int:
-    """Give a worker's resident memory."""
-    state = platform.states()[name]
-    try:
-        return int(psutil.Process(state.pid).memory_info().rss // 2**20) if state.is_running else 0
-    except psutil.NoSuchProcess:
-        return 0
 
 
 def main() -> None:
@@ -157,16 +84,20 @@ def main() -> None:
         )
         with LocalPlatform(settings, [worker(name, name) for name in WORKERS]) as platform:
             start_pipeline(platform)
-            drains = (
-                ("day", shop(1, third, 1, end), 0),
-                ("history", shop(1, arguments.events, arguments.days, end - timedelta(days=1)), 10**9),
-                ("again", shop(1, third, arguments.days, end - timedelta(days=1, hours=1)), 2 * 10**9),
-            )
-            found = [drain(platform, *one) for one in drains]
-    for one in found:
-        for figure in ("stages_records_a_second", "records_a_second"):
-            one[f"{figure}_to_day"] = round(one[figure] / found[0][figure], 2)
-    print(json.dumps(found, indent=1))
+            found = {
+                "day": run(platform, shop(1, third, 1, end), 0),
+                "history": run(
+                    platform,
+                    shop(1, arguments.events, arguments.days, end - timedelta(days=1)),
+                    10**9,
+                ),
+                "again": run(
+                    platform,
+                    shop(1, third, arguments.days, end - timedelta(days=1, hours=1)),
+                    2 * 10**9,
+                ),
+            }
+    print(json.dumps([figures(name, done, found["day"]) for name, done in found.items()], indent=1))
 
 
 if __name__ == "__main__":
