@@ -91,8 +91,7 @@ class Refusals(Fault):
                 time.sleep(1)
             world.settle()
             for what, count in sorted(proxy.refused.items()):
-                for _ in range(count):
-                    world.note(what, "a request")
+                world.note_all(what, "a request", count)
             own.unlink()
             world.stop("ingest")
         world.start("ingest")

@@ -85,8 +85,8 @@ class LostConnections(Fault):
                         AND clock_timestamp() - xact_start > interval '2 milliseconds'
                     """
                 ).fetchall()
-                for _ in ended:
-                    world.note("postgres connection", "a transaction")
+                if ended:
+                    world.note_all("connection", "a transaction", len(ended))
                 done += len(ended)
                 time.sleep(0.5 if ended else 0.001)
         world.feed.stop()
@@ -111,8 +111,7 @@ class Deadlocks(Fault):
                     raise FaultError(f"only {found} deadlocks came about")
                 time.sleep(0.5)
         world.feed.stop()
-        for _ in range(found):
-            world.note("sink in a deadlock", "a transaction")
+        world.note_all("sink in a deadlock", "a transaction", found)
 
 
 def _deadlocks(world: World) -> int:

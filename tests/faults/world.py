@@ -285,8 +285,9 @@ class World:
         """Wait until a program has done something since it was last started, but not longer than that."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            lives = (self.folder(name) / "passed").read_text().rpartition(f"{START}\n")
-            if set(lives[2].split()) & DONE_POINTS:
+            passed = self.folder(name) / "passed"
+            life = passed.read_text().rpartition(f"{START}\n")[2] if passed.exists() else ""
+            if set(life.split()) & DONE_POINTS:
                 return
             time.sleep(0.1)
 
@@ -343,6 +344,13 @@ class World:
             self.hits.append(hit)
         shown = "" if recovery_seconds is None else f", on again after {recovery_seconds:.1f} s"
         self.say(f"{target}: struck with {unfinished} unfinished{shown}")
+
+    def note_all(self, target: str, unfinished: str, count: int) -> None:
+        """Note strikes that happened in numbers, and nothing stood still."""
+        at = round(time.monotonic() - self._began, 1)
+        with self._lock:
+            self.hits += [Hit(at, target, unfinished)] * count
+        self.say(f"{target}: struck {count} times with {unfinished} unfinished")
 
     # -- the end
 
