@@ -25,6 +25,7 @@ START, END = "<!-- faults -->\n", "<!-- end of faults -->"
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), default=Path(".faults"), show_default=True
 )
+@click.option("--add", is_flag=True, help="Add to what the folder says: other faults, other seeds.")
 @click.option(
     "--docs", type=click.Path(dir_okay=False, path_type=Path), help="A page whose table is replaced."
 )

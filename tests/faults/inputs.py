@@ -92,6 +92,7 @@ class Refusals(Fault):
             world.settle()
             for what, count in sorted(proxy.refused.items()):
                 world.note_all(what, "a request", count)
+            sender.close()
             own.unlink()
             world.stop("ingest")
         world.start("ingest")

@@ -41,6 +41,10 @@ class KinesisStreams:
         for stream in STREAMS:
             self._writer.put(stream, [one for one in records if one.stream == stream], self._ledger.write)
 
+    def close(self) -> None:
+        """Close the ledger."""
+        self._ledger.close()
+
 
 class RefusingProxy:
     """Stands before the emulator, and refuses some requests and parts of some. A context manager.

@@ -46,6 +46,9 @@ class Sender(Protocol):
     def send(self, records: Sequence[Record]) -> None:
         """Send records; when it returns all are taken and in the ledger."""
 
+    def close(self) -> None:
+        """Close the ledger."""
+
 
 class RawTopics:
     """The raw topics, written as ingest workers do, some records twice.
@@ -86,6 +89,10 @@ class RawTopics:
         if self._producer.flush(DELIVERY_SECONDS + 5) or failed:
             raise RuntimeError(f"records of the test itself were not taken: {failed[:1]}")
         self._ledger.write(records)
+
+    def close(self) -> None:
+        """Close the ledger."""
+        self._ledger.close()
 
 
 class Feed:
@@ -135,6 +142,11 @@ class Feed:
             self.stop()
         except Exception:  # noqa: BLE001  (something else has gone wrong before)
             self._error = None
+
+    def close(self) -> None:
+        """Send no more and close the ledger."""
+        self.abandon()
+        self._sender.close()
 
     def _run(self, rate: float) -> None:
         began, sent = time.monotonic(), 0

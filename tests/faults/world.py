@@ -168,12 +168,20 @@ class World:
             )
         )
         self.platform.start()
+        try:
+            self._prepare()
+        except BaseException:
+            self.platform.stop()
+            raise
+        return self
+
+    def _prepare(self) -> None:
         self.settings = self.platform.settings
         migrate_database(self.settings)
         prepare_readers(self.settings)
         make_topics(self.settings)
         kafka = self.settings.kafka
-        raw = Group(kafka, "nobody", RAW, PARTITIONS)
+        self._raw = Group(kafka, "nobody", RAW, PARTITIONS)
         self.groups = {
             "process": Group(kafka, PROCESS_GROUP, PROCESSED, PARTITIONS),
             "sink": Group(kafka, SINK_GROUP, SUNK, PARTITIONS),
@@ -183,16 +191,18 @@ class World:
         )
         self.places: dict[str, Place] = {
             **self.groups,
-            "ingest": KinesisPlace(self.settings, self._in_process, raw),
-            "ingest-daemon": KinesisPlace(self.settings, (BY_DAEMON,), raw),
+            "ingest": KinesisPlace(self.settings, self._in_process, self._raw),
+            "ingest-daemon": KinesisPlace(self.settings, (BY_DAEMON,), self._raw),
         }
         self._wait_for_leaders()
         self.feed = Feed(self._sender(), shop_records(self.seed))
-        return self
 
     def __exit__(self, *_: object) -> None:
         for one in self.home.glob("faults/*/hold"):
             one.unlink()
+        self.feed.close()
+        for group in (*self.groups.values(), self._clean, self._raw):
+            group.close()
         self.platform.stop()
 
     def _wait_for_leaders(self) -> None:
