@@ -1,6 +1,6 @@
 """The engine against its peers on the same topic, in one run.
 
-    .venv/bin/python -m bench.stage
+    .venv/bin/python -m bench.stage --json bench/results/stage.json
 
 Kafka runs in a home that is thrown away. Every round runs every system once, one after the other, each on the
 same input from its start; a round begins with another system each time. What came out of each run is compared
@@ -13,6 +13,7 @@ import os
 import platform
 import sys
 import tempfile
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +22,6 @@ from confluent_kafka.admin import AdminClient
 
 from bench.stage.broker import running_broker
 from bench.stage.measure import Bench, Input, RunError, run
-from bench.stage.report import write_report
 from bench.stage.systems import find_systems, versions
 from bench.stage.workload import CUSTOMERS, PARTITIONS, WrongResultError, expected_outcome, fill
 from pipeline.errors import LocalError
@@ -38,8 +38,15 @@ def fill_input(bootstrap: str, topic: str, count: int, warm_up: int, customers: 
     return Input(topic, warm_up + count, warm_up, expected_outcome(warm_up + count, customers)), length
 
 
-def measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def measure(
+    given: argparse.Namespace, folder: Path, keep: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
     """Run all rounds.
+
+    Args:
+        given: the options.
+        folder: for the broker and what the systems leave.
+        keep: given all figures after each run, so that a long measurement that is broken off is not lost.
 
     Raises:
         RunError: a system came to nothing.
@@ -50,38 +57,46 @@ def measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     with running_broker(folder / "home") as (bootstrap, broker_pid):
         bench = Bench(bootstrap, broker_pid, given.logs)
         say("filling the topics")
-        many, length = fill_input(bootstrap, "events", given.events, given.events // 5, given.customers)
-        few_events = min(given.few_events, given.events)
-        few, _ = fill_input(bootstrap, "few-events", few_events, few_events // 5, given.customers)
-        runs: list[dict[str, Any]] = []
+        lengths, inputs = [], {}
+        for share in {system.share for system in chosen}:
+            count = int(given.events * share)
+            inputs[share], length = fill_input(
+                bootstrap, f"events-{count}", count, count // 5, given.customers
+            )
+            lengths.append(length)
+        figures: dict[str, Any] = {
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "machine": {
+                "cores": os.cpu_count(),
+                "system": platform.platform(),
+                "load_1m": os.getloadavg()[0],
+            },
+            "versions": versions(given.peers),
+            "workload": {
+                "events": given.events,
+                "customers": given.customers,
+                "partitions": PARTITIONS,
+                "bytes_per_event": round(max(lengths)),
+            },
+            "titles": {system.name: system.title for system in chosen},
+            "runs": [],
+        }
         for number in range(given.rounds):
             turn = number % len(chosen)
             for system in chosen[turn:] + chosen[:turn]:
-                topic = few if system.few_events else many
-                found = run(bench, system, topic, f"{system.name}-{number}-{os.getpid()}")
-                runs.append({"round": number, "system": system.name, **found})
-                say(shown(runs[-1]))
-    return {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {"cores": os.cpu_count(), "system": platform.platform(), "load_1m": os.getloadavg()[0]},
-        "versions": versions(given.peers),
-        "workload": {
-            "events": given.events,
-            "few_events": few_events,
-            "customers": given.customers,
-            "partitions": PARTITIONS,
-            "bytes_per_event": round(length),
-        },
-        "titles": {system.name: system.title for system in chosen},
-        "runs": runs,
-    }
+                found = run(bench, system, inputs[system.share], f"{system.name}-{number}-{os.getpid()}")
+                figures["runs"].append({"round": number, "system": system.name, **found})
+                say(shown(figures["runs"][-1]))
+                keep(figures)
+    return figures
 
 
 def shown(one: dict[str, Any]) -> str:
     """Give one line about a run."""
     return (
         f"{one['round']} {one['system']:12} {one['events_per_second']:>9,.0f} events/s "
-        f"{one['cpu_us_per_event']:>7.2f} µs of CPU an event ({one['broker_cpu_us_per_event']:.2f} the broker's) "
+        f"{one['cpu_us_per_event']:>7.2f} µs of CPU an event "
+        f"({one['broker_cpu_us_per_event']:.2f} the broker's) "
         f"{one['peak_mb']:>5.0f} MB, started in {one['startup_seconds']:.1f} s"
     )
 
@@ -92,41 +107,43 @@ def say(line: str) -> None:
 
 
 def main() -> None:
-    """Measure, or add rounds to what was measured, and write the report."""
+    """Measure, or add rounds to what was measured."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.stage",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--events", type=int, default=2_000_000, help="measured; a fifth more goes before")
-    parser.add_argument("--few-events", type=int, default=50_000, help="for systems that are very slow")
+    parser.add_argument(
+        "--events",
+        type=int,
+        default=2_000_000,
+        help="measured; a fifth more goes before; slow ones get fewer",
+    )
     parser.add_argument("--customers", type=int, default=CUSTOMERS, help="the number of keys")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--systems", default="", help="names, by commas; all if none are given")
     parser.add_argument("--peers", type=Path, default=ROOT / ".venv-bench" / "bin" / "python")
-    parser.add_argument("--json", type=Path, help="where figures are written; they are printed as well")
+    parser.add_argument("--json", type=Path, required=True, help="where figures are written")
     parser.add_argument("--add", action="store_true", help="add to the rounds that are in the file of --json")
-    parser.add_argument("--report", action="store_true", help="write docs/performance.md and its chart")
     given = parser.parse_args()
+    before = json.loads(given.json.read_text())["runs"] if given.add else []
+
+    def keep(figures: dict[str, Any]) -> None:
+        rounds = 1 + max((one["round"] for one in before), default=-1)
+        later = [{**one, "round": one["round"] + rounds} for one in figures["runs"]]
+        given.json.write_text(json.dumps({**figures, "runs": before + later}, indent=1) + "\n")
+
     with tempfile.TemporaryDirectory(prefix="stage-") as folder:
         given.logs = Path(folder) / "logs"
         given.logs.mkdir()
         try:
-            figures = measure(given, Path(folder))
+            measure(given, Path(folder), keep)
         except (RunError, WrongResultError, LocalError) as error:
             for log in sorted(given.logs.glob("*.log")):
                 if log.stat().st_size:
                     say(f"--- {log.name}\n{log.read_text(errors='replace')[-4000:]}")
             sys.exit(f"bench.stage: {error}")
-    if given.json:
-        if given.add and given.json.exists():
-            before = json.loads(given.json.read_text())
-            rounds = 1 + max(one["round"] for one in before["runs"])
-            later = [{**one, "round": one["round"] + rounds} for one in figures["runs"]]
-            figures["runs"] = before["runs"] + later
-        given.json.write_text(json.dumps(figures, indent=1) + "\n")
-    if given.report:
-        write_report(figures, ROOT / "docs")
+    say(f"written: {given.json}; for the tables and the chart: python -m bench.stage.report {given.json}")
 
 
 if __name__ == "__main__":

@@ -26,15 +26,16 @@ def draw(panels: Mapping[str, Sequence[Bar]]) -> str:
     rows = max(map(len, panels.values()))
     width, height = LABEL + len(panels) * (BAR + NUMBER), TOP + rows * ROW + 12
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
-        f'viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12" fill="#222">',
+        (
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+            f'viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12" fill="#222">'
+        ),
         f'<rect width="{width}" height="{height}" fill="#fff"/>',
     ]
     for number, bar in enumerate(next(iter(panels.values()))):
         weight = ' font-weight="bold"' if bar.marked else ""
-        parts.append(
-            f'<text x="{LABEL - 8}" y="{_middle(number) + 4}" text-anchor="end"{weight}>{escape(bar.title)}</text>'
-        )
+        at = f'x="{LABEL - 8}" y="{_middle(number) + 4}" text-anchor="end"'
+        parts.append(f"<text {at}{weight}>{escape(bar.title)}</text>")
     for number, (title, bars) in enumerate(panels.items()):
         left = LABEL + number * (BAR + NUMBER)
         parts.append(f'<text x="{left}" y="28" font-size="14" font-weight="bold">{escape(title)}</text>')
@@ -53,7 +54,9 @@ def _bar(bar: Bar, left: float, middle: int, scale: float) -> list[str]:
     low, mid, high = (left + value * scale for value in (bar.low, bar.mid, bar.high))
     return [
         f'<rect x="{left}" y="{middle - 8}" width="{mid - left:.1f}" height="16" fill="{colour}"/>',
-        f'<path d="M{low:.1f} {middle}H{high:.1f}M{low:.1f} {middle - 4}v8M{high:.1f} {middle - 4}v8" '
-        f'stroke="#222" fill="none"/>',
+        (
+            f'<path d="M{low:.1f} {middle}H{high:.1f}M{low:.1f} {middle - 4}v8M{high:.1f} {middle - 4}v8" '
+            f'stroke="#222" fill="none"/>'
+        ),
         f'<text x="{high + 6:.1f}" y="{middle + 4}">{bar.mid:,.0f}</text>',
     ]

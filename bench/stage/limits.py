@@ -2,8 +2,8 @@
 
     python -m bench.stage.limits consume|copy BOOTSTRAP INPUT OUTPUT GROUP FOLDER
 
-`consume` only reads and counts. `copy` reads, decodes each event, sends it on and awaits all acknowledgements;
-it keeps no state.
+`consume` only reads and commits. `copy` reads, decodes each event, sends it on and awaits all
+acknowledgements; it keeps no state.
 """
 
 import sys

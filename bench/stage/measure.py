@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from bench.stage.ours import STAGE
@@ -21,8 +22,8 @@ from bench.stage.watch import (
     Sample,
     Trace,
     Usage,
-    ends,
     committed_offsets,
+    ends,
 )
 from bench.stage.workload import PARTITIONS, Outcome, WrongResultError, check, read_outcome
 from streams.engine.changelog import changelog_topic
@@ -31,6 +32,11 @@ from streams.topics import Topic, declare_topics, delete_topics, partition_count
 ROOT: Final = Path(__file__).parents[2]
 STANDSTILL_SECONDS: Final = 60.0
 START_SECONDS: Final = 90.0
+NOT_YET: Final = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+)
 
 
 class RunError(Exception):
@@ -71,6 +77,8 @@ def run(bench: Bench, system: System, given: Input, name: str) -> dict[str, Any]
     topics = [Topic(job.output), Topic(changelog_topic(job.group, STAGE), compacted=True)]
     declare_topics(admin, topics, partitions=PARTITIONS, replication=1)
 
+    _await_leader(admin, job.output)
+
     def done() -> int:
         if system.outputs:
             return ends(admin, job.output)
@@ -79,8 +87,8 @@ def run(bench: Bench, system: System, given: Input, name: str) -> dict[str, Any]
     try:
         with _started(system.commands(job), job.folder) as pids:
             trace = _watched(done, Usage(pids), Usage([bench.broker_pid]), given.count, job.folder)
-            if system.commits and committed_offsets(admin, job.group, job.input) != given.count:
-                raise WrongResultError(f"{name}: not everything is committed")
+            if system.commits:
+                _check_committed(committed_offsets(admin, job.group, job.input), given.count)
         if system.sessions:
             check(read_outcome(bench.bootstrap, job.output), given.expected)
     except WrongResultError as error:
@@ -111,6 +119,24 @@ def figures(trace: Trace, given: Input, processes: int) -> dict[str, Any]:
         "peak_mb": trace.peak_mb,
         "expected": asdict(given.expected),
     }
+
+
+def _check_committed(committed: int, count: int) -> None:
+    if committed != count:
+        raise WrongResultError(f"{committed} of {count} events are committed")
+
+
+def _await_leader(admin: AdminClient, topic: str) -> None:
+    """Wait until a new topic's partitions are led: a moment after they were made."""
+    while True:
+        try:
+            ends(admin, topic)
+        except KafkaException as error:
+            if error.args[0].code() not in NOT_YET:
+                raise
+            time.sleep(EVERY_SECONDS)
+        else:
+            return
 
 
 @contextlib.contextmanager

@@ -73,8 +73,10 @@ def decode(records: Sequence[Record]) -> Sequence[Event | None]:
     try:
         events: list[Event] = decode_events(b"[" + b",".join([r.value or b"" for r in records]) + b"]")
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        return [_decode_one(record.value) for record in records]
-    return events if len(events) == len(records) else [_decode_one(record.value) for record in records]
+        events = []
+    if len(events) == len(records):
+        return events
+    return [_decode_one(record.value) for record in records]
 
 
 def _decode_one(value: bytes | None) -> Event | None:

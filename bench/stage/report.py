@@ -1,6 +1,6 @@
 """Tables and the chart of `docs/performance.md`, made of the figures of runs.
 
-    .venv/bin/python -m bench.stage.report bench/results/stage.json
+.venv/bin/python -m bench.stage.report bench/results/stage.json
 """
 
 import json
@@ -38,7 +38,13 @@ AIMS: Final = (
     Aim("events per CPU-second to Kafka Streams'", "events_per_cpu_second", "ours-1", "streams-1", 2),
     Aim("the same, 2 processes to 2 threads", "events_per_cpu_second", "ours-2", "streams-2", 2),
     Aim("the same, to exactly-once", "events_per_cpu_second", "ours-2", "streams-eos", 2),
-    Aim("events/s of 2 processes to 2 threads of Kafka Streams", "events_per_second", "ours-2", "streams-2", 1.2),
+    Aim(
+        "events/s of 2 processes to 2 threads of Kafka Streams",
+        "events_per_second",
+        "ours-2",
+        "streams-2",
+        1.2,
+    ),
     Aim("events/s of 1 process to Quix Streams'", "events_per_second", "ours-1", "quix", 2.5),
     Aim("events/s of 1 process to Bytewax'", "events_per_second", "ours-1", "bytewax", 2.5),
     Aim("events/s of 1 process to stock Faust's", "events_per_second", "ours-1", "faust", 40),
@@ -70,7 +76,10 @@ def ratios(runs: list[dict[str, Any]], aim: Aim) -> Spread | None:
 def systems_table(figures: dict[str, Any]) -> list[str]:
     """Give the table of what each system did, as markdown."""
     lines = [
-        "| system | events/s | CPU an event, µs | events per CPU-second | cores busy | peak MB a process | start, s |",
+        (
+            "| system | events/s | CPU an event, µs | events per CPU-second | cores busy "
+            "| peak MB a process | start, s |"
+        ),
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     runs = figures["runs"]
@@ -87,8 +96,8 @@ def systems_table(figures: dict[str, Any]) -> list[str]:
             )
         )
         lines.append(
-            f"| {title} | {rate.mid:,.0f} ({rate.low:,.0f}–{rate.high:,.0f}) "
-            f"| {cpu.mid:.1f} ({cpu.low:.1f}–{cpu.high:.1f}) | {per_cpu.mid:,.0f} | {cores.mid:.2f} "
+            f"| {title} | {rate.mid:,.0f} ({rate.low:,.0f}-{rate.high:,.0f}) "
+            f"| {cpu.mid:.1f} ({cpu.low:.1f}-{cpu.high:.1f}) | {per_cpu.mid:,.0f} | {cores.mid:.2f} "
             f"| {peak.high:.0f} | {start.mid:.1f} |"
         )
     return lines
@@ -102,7 +111,8 @@ def aims_table(runs: list[dict[str, Any]]) -> list[str]:
         if found:
             reached = "reached" if found.mid >= aim.at_least else "missed"
             lines.append(
-                f"| {aim.what} | {found.low:.2f} | {found.mid:.2f} | {found.high:.2f} | {aim.at_least} | {reached} |"
+                f"| {aim.what} | {found.low:.2f} | {found.mid:.2f} | {found.high:.2f} "
+                f"| {aim.at_least} | {reached} |"
             )
     peaks = spread([one["peak_mb"] for one in runs if one["system"].startswith("ours")])
     reached = "reached" if peaks.high < MOST_MB else "missed"
@@ -117,13 +127,20 @@ def section(figures: dict[str, Any]) -> str:
     """Give what stands between the marks."""
     workload, machine = figures["workload"], figures["machine"]
     rounds = 1 + max(one["round"] for one in figures["runs"])
+    fewer = ", ".join(
+        f"{figures['titles'][name]}: {count:,}"
+        for name, count in {one["system"]: one["events"] for one in figures["runs"]}.items()
+        if count != workload["events"]
+    )
     versions = ", ".join(f"{name} {version}" for name, version in figures["versions"].items())
     return "\n".join(
         [
-            f"{workload['events']:,} events of {workload['bytes_per_event']} bytes (stock Faust: "
-            f"{workload['few_events']:,}), {workload['customers']:,} customers, {workload['partitions']} "
-            f"partitions, {rounds} rounds; {machine['cores']} cores that the broker shares. "
-            f"Middle of the rounds, with least and most; measured {figures['at'][:10]}.",
+            (
+                f"{workload['events']:,} events of {workload['bytes_per_event']} bytes ({fewer}), "
+                f"{workload['customers']:,} customers, {workload['partitions']} partitions, {rounds} rounds; "
+                f"{machine['cores']} cores that the broker shares. "
+                f"Middle of the rounds, with least and most; measured {figures['at'][:10]}."
+            ),
             "",
             *systems_table(figures),
             "",
@@ -143,6 +160,7 @@ def bars(figures: dict[str, Any], figure: str) -> list[Bar]:
     return [
         Bar(title, *of_system(figures["runs"], name, figure), marked=name.startswith("ours"))
         for name, title in figures["titles"].items()
+        if name != "consume"  # the other bars would be too short to see
     ]
 
 

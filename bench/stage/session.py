@@ -1,6 +1,6 @@
-"""The workload's values: an event, the session of a customer, and the one rule that makes the one of the other.
+"""The workload's values: an event, a customer's session, and the one rule that makes the one of the other.
 
-Used by every system written in Python, so that all do the same; `java/SessionStage.java` says it again in Java.
+Used by every system written in Python, so that all do the same; `java/SessionStage.java` says it again.
 """
 
 import struct

@@ -8,8 +8,9 @@ from typing import Any
 
 import faust
 from faust.serializers import codecs
+from msgspec.structs import astuple
 
-from bench.stage.session import Session, add_event, decode_event, encode_session, pack_state, unpack_state
+from bench.stage.session import Session, add_event, decode_event, encode_session
 from bench.stage.workload import PARTITIONS
 
 
@@ -20,21 +21,10 @@ class EventCodec(codecs.Codec):
         return decode_event(s)
 
 
-class StateCodec(codecs.Codec):
-    """Keeps a session as it is kept elsewhere, with its customer."""
-
-    def _loads(self, s: bytes) -> Session:
-        return unpack_state(s[:32], s[32:].decode())
-
-    def _dumps(self, s: Session) -> bytes:
-        return pack_state(s) + s.customer_id.encode()
-
-
 def main() -> None:
     """Run one worker until SIGTERM."""
     bootstrap, topic, output, group, folder = sys.argv[1:]
     codecs.register("event", EventCodec())
-    codecs.register("state", StateCodec())
     app = faust.App(
         group,
         broker=f"kafka://{bootstrap}",
@@ -55,14 +45,15 @@ def main() -> None:
     )
     events = app.topic(topic, key_type=bytes, value_serializer="event", partitions=PARTITIONS)
     out = app.topic(output, key_serializer="raw", value_serializer="raw", partitions=PARTITIONS)
-    sessions = app.Table(
-        "sessions", key_type=bytes, key_serializer="raw", value_serializer="state", partitions=PARTITIONS
-    )
+    sessions = app.Table("sessions", partitions=PARTITIONS)
 
     async def keep_sessions(stream: Any) -> None:
         async for key, event in stream.items():
-            session = add_event(sessions.get(key), key.decode(), event.occurred_at_ms, event.amount_cents)
-            sessions[key] = session
+            customer_id = key.decode()
+            kept = sessions.get(customer_id)
+            session = Session(customer_id, *kept) if kept else None
+            session = add_event(session, customer_id, event.occurred_at_ms, event.amount_cents)
+            sessions[customer_id] = astuple(session)[1:]
             await out.send(key=key, value=encode_session(session))
 
     app.agent(events, name="keep_sessions")(keep_sessions)

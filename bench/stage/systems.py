@@ -16,6 +16,8 @@ JAVA_SOURCE: Final = Path(__file__).parent / "java" / "SessionStage.java"
 STREAMS_ARTIFACT: Final = "org.apache.kafka:kafka-streams:4.3.1"
 COMPILER_ARTIFACT: Final = "org.eclipse.jdt:ecj:3.42.0"
 """A compiler that runs on a Java without one."""
+SLOW: Final = 1 / 8
+VERY_SLOW: Final = 1 / 40
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class System:
         name: short, for files and options.
         title: for readers.
         commands: gives the command line of each process.
-        few_events: it is so slow that it is given few events.
+        share: the part of the events that it is given; slow systems would take too long with all.
         outputs: whether it sends an output for each event; else what it has committed is counted.
         sessions: whether outputs are sessions.
         commits: whether it commits offsets to its group.
@@ -50,7 +52,7 @@ class System:
     name: str
     title: str
     commands: Callable[[Job], Sequence[Sequence[str]]]
-    few_events: bool = False
+    share: float = 1.0
     outputs: bool = True
     sessions: bool = True
     commits: bool = True
@@ -88,9 +90,9 @@ def find_systems(peers: Path, classes: Path) -> list[System]:
         System(
             "streams-eos", "Kafka Streams, exactly-once v2, 2 threads", streams(2, "exactly_once_v2", 1000)
         ),
-        System("quix", "Quix Streams", python(str(peers), "quix")),
+        System("quix", "Quix Streams", python(str(peers), "quix"), share=SLOW),
         System("bytewax", "Bytewax", python(str(peers), "bytewax_flow"), commits=False),
-        System("faust", "stock Faust", python(own, "stock_faust"), few_events=True),
+        System("faust", "stock Faust", python(own, "stock_faust"), share=VERY_SLOW),
         System("consume", "limit: consume", limit("consume"), outputs=False, sessions=False),
         System("copy", "limit: consume, decode, produce", limit("copy"), sessions=False),
     ]

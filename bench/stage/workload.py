@@ -14,8 +14,8 @@ from bench.stage.session import Event, Session, add_event, decode_event
 PARTITIONS: Final = 4
 CUSTOMERS: Final = 10_000
 MS_BETWEEN_EVENTS: Final = 60
-"""Of all customers together. A customer comes every ten minutes in the mean, so one gap in twenty is longer than
-half an hour."""
+"""Of all customers together. A customer comes every ten minutes in the mean, so one gap in twenty is longer
+than half an hour."""
 BEGIN_MS: Final = 1_767_225_600_000
 CHUNK: Final = 10_000
 
