@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shlex
 import sys
 import time
 from datetime import UTC, datetime
@@ -10,10 +11,8 @@ from pathlib import Path
 import click
 
 from tests.faults.catalogue import all_faults, short_faults
-from tests.faults.report import as_values, markdown, merged, rows_of
+from tests.faults.report import as_values, markdown, merged, rows_of, with_table
 from tests.faults.run import run_faults
-
-START, END = "<!-- faults -->\n", "<!-- end of faults -->"
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -62,18 +61,23 @@ def main(
 
     rows = run_faults(faults, seed, say=say, keep_logs=out / "logs").rows
     written = out / "faults.json"
-    before = rows_of(json.loads(written.read_text())["faults"]) if add and written.exists() else []
+    before = json.loads(written.read_text()) if add and written.exists() else {}
     names = dict.fromkeys(fault.name for fault in (*all_faults(kills), *short_faults()))
-    shown = merged(before, rows, list(names))
-    values = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "faults": as_values(shown)}
-    written.write_text(json.dumps(values, indent=1) + "\n")
-    table = markdown(shown)
-    (out / "faults.md").write_text(table)
+    shown = merged(rows_of(before.get("faults", [])), rows, list(names))
+    options = [
+        *(part for name in only for part in ("--only", name)),
+        "--kills",
+        str(kills),
+        "--seed",
+        str(seed),
+    ]
+    command = shlex.join(["python", "-m", "tests.faults", *options, *(["--short"] if short else [])])
+    commands = [*before.get("commands", []), f"{command}  # {datetime.now(UTC):%Y-%m-%d %H:%M}"]
+    written.write_text(json.dumps({"commands": commands, "faults": as_values(shown)}, indent=1) + "\n")
+    (out / "faults.md").write_text(markdown(shown))
     if docs is not None:
-        page = docs.read_text()
-        head, _, rest = page.partition(START)
-        docs.write_text(f"{head}{START}\n{table}\n{END}{rest.partition(END)[2]}")
-    click.echo(table)
+        docs.write_text(with_table(docs.read_text(), commands, shown))
+    click.echo(markdown(shown))
     sys.exit(0 if len(rows) == len(faults) and all(row.is_as_it_must_be for row in rows) else 1)
 
 

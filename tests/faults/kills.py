@@ -20,7 +20,6 @@ STRIKE_SECONDS = 90.0
 FLOW_PER_SECOND = 150.0
 PRODUCER = "producer"
 PRODUCED = 4_000
-PRODUCER_STARTS_SECONDS = 1.5
 
 
 @dataclass(frozen=True)
@@ -106,12 +105,13 @@ class RandomKills(Fault):
 
 
 def _kill_producer(world: World, after_seconds: float) -> None:
-    """Kill a producer that long after it has begun to send; make its run again."""
+    """Kill a producer shortly after it has begun to send; make its run again."""
     left = 0
     while not left:
         run = CutRun(world, len(world.ledgers), PRODUCED)
         process = run.start()
-        time.sleep(PRODUCER_STARTS_SECONDS + after_seconds / 2)
+        run.wait_until_sending(process)
+        time.sleep(after_seconds / 10)
         process.kill()
         left = run.killed(process)
         run.make_again()

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -35,6 +36,11 @@ class CutRun:
     def start(self, points: str = "") -> "subprocess.Popen[bytes]":
         """Begin the run that is to be killed, perhaps by failpoints."""
         return self._produce(self._killed, points)
+
+    def wait_until_sending(self, process: "subprocess.Popen[bytes]") -> None:
+        """Wait until something of it is in its ledger, or it has ended."""
+        while process.poll() is None and not (self._killed.exists() and self._killed.stat().st_size):
+            time.sleep(0.01)
 
     def killed(self, process: "subprocess.Popen[bytes]") -> int:
         """Wait for its end, and give the number of records it had not got through; 0 too if it had not begun.

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any, Final, NamedTuple
 
+START: Final = "<!-- faults -->\n"
+END: Final = "<!-- end of faults -->"
 HEADER: Final = (
     "| fault | struck | records sent | lost | doubled | differing | repeated | recovery p50 | max |\n"
     "|---|--:|--:|--:|--:|--:|--:|--:|--:|\n"
@@ -97,6 +99,13 @@ def markdown(rows: Iterable[Row]) -> str:
                 f"| {verdict.differing} | {found} |\n"
             )
     return text
+
+
+def with_table(page: str, commands: Sequence[str], rows: Iterable[Row]) -> str:
+    """Give a page with its tables, and the commands that made them, put in place of the old ones."""
+    head, _, rest = page.partition(START)
+    made_by = "".join(f"{command}\n" for command in commands)
+    return f"{head}{START}\n```sh\n{made_by}```\n\n{markdown(rows)}\n{END}{rest.partition(END)[2]}"
 
 
 def total(rows: Sequence[Row], fault: str = "**all**") -> Row:

@@ -1,6 +1,6 @@
 import json
 
-from tests.faults.report import Hit, Row, Verdict, as_values, markdown, merged, rows_of
+from tests.faults.report import Hit, Row, Verdict, as_values, markdown, merged, rows_of, with_table
 
 CLEAN = Verdict(0, 0, 0, conserved=True)
 
@@ -86,3 +86,14 @@ def test_another_seed_adds_to_what_a_fault_has_shown() -> None:
     (sum_of_both,) = merged([row("one")], [bad], ["one"])
     assert (sum_of_both.seeds, len(sum_of_both.hits), sum_of_both.sent) == ([1, 2], 4, 3_000)
     assert not sum_of_both.is_as_it_must_be
+
+
+def test_a_page_keeps_all_but_its_table() -> None:
+    page = "before\n<!-- faults -->\nold\n<!-- end of faults -->\nafter\n"
+    once = with_table(page, ["a command"], [row()])
+    assert once.startswith("before\n<!-- faults -->\n")
+    assert once.endswith("<!-- end of faults -->\nafter\n")
+    assert "a command" in once
+    assert markdown([row()]) in once
+    assert "old" not in once
+    assert with_table(once, ["a command"], [row()]) == once
