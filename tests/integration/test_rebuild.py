@@ -25,6 +25,7 @@ from pipeline.rebuild.run import rebuild_all, rebuild_visitors
 from pipeline.settings import Settings
 from pipeline.status import wait_idle
 from pipeline.verify import check_conservation
+from pipeline.visitors import Visitor
 from producer.records import Record
 from producer.run import ProduceConfig, make_records
 from sinks.rebuild import SCRATCH, TABLES
@@ -379,7 +380,7 @@ def test_one_event_id_with_two_visitors_is_a_dead_letter_and_a_rebuild_takes_it_
     assert [pair.other for pair in report.agreements if not pair.holds] == ["sessions"]
     assert all(day.is_conserved for day in report.days)
     assert report.refused is not None
-    assert second in report.refused.visitors
+    assert Visitor(second, is_customer=False) in report.refused.visitors
     pipeline.run(*report.refused.remedy.split()[1:])
     assert pipeline.query(sessions) == [(first,)]
     assert pipeline.query(letters) == [("pending",)]
