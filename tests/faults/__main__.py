@@ -1,6 +1,5 @@
 """Faults in a whole local pipeline: `python -m tests.faults --help`."""
 
-import json
 import logging
 import shlex
 import sys
@@ -11,7 +10,8 @@ from pathlib import Path
 import click
 
 from tests.faults.catalogue import all_faults, short_faults
-from tests.faults.report import as_values, markdown, merged, rows_of, with_table
+from tests.faults.report import markdown
+from tests.faults.results import Results
 from tests.faults.run import run_faults
 
 
@@ -54,30 +54,19 @@ def main(
         return
     logging.getLogger("botocore").setLevel(logging.ERROR)
     began = time.monotonic()
-    out.mkdir(parents=True, exist_ok=True)
 
     def say(line: str) -> None:
         click.echo(f"{time.monotonic() - began:7.1f}  {line}", err=True)
 
-    rows = run_faults(faults, seed, say=say, keep_logs=out / "logs").rows
-    written = out / "faults.json"
-    before = json.loads(written.read_text()) if add and written.exists() else {}
-    names = dict.fromkeys(fault.name for fault in (*all_faults(kills), *short_faults()))
-    shown = merged(rows_of(before.get("faults", [])), rows, list(names))
-    options = [
-        *(part for name in only for part in ("--only", name)),
-        "--kills",
-        str(kills),
-        "--seed",
-        str(seed),
-    ]
-    command = shlex.join(["python", "-m", "tests.faults", *options, *(["--short"] if short else [])])
-    commands = [*before.get("commands", []), f"{command}  # {datetime.now(UTC):%Y-%m-%d %H:%M}"]
-    written.write_text(json.dumps({"commands": commands, "faults": as_values(shown)}, indent=1) + "\n")
-    (out / "faults.md").write_text(markdown(shown))
+    chosen = [part for name in only for part in ("--only", name)] + (["--short"] if short else [])
+    drawn = ["--kills", str(kills), "--seed", str(seed)]
+    command = shlex.join(["python", "-m", "tests.faults", *chosen, *drawn])
+    names = list(dict.fromkeys(fault.name for fault in (*all_faults(kills), *short_faults())))
+    results = Results(out, names, f"{command}  # {datetime.now(UTC):%Y-%m-%d %H:%M}", add=add)
+    rows = run_faults(faults, seed, say=say, keep=results.keep, keep_logs=out / "logs").rows
     if docs is not None:
-        docs.write_text(with_table(docs.read_text(), commands, shown))
-    click.echo(markdown(shown))
+        results.show_in(docs)
+    click.echo(markdown(results.shown))
     sys.exit(0 if len(rows) == len(faults) and all(row.is_as_it_must_be for row in rows) else 1)
 
 

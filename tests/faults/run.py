@@ -24,7 +24,12 @@ class Run(NamedTuple):
 
 
 def run_faults(
-    faults: Sequence[Fault], seed: int, *, say: Callable[[str], None], keep_logs: Path | None = None
+    faults: Sequence[Fault],
+    seed: int,
+    *,
+    say: Callable[[str], None],
+    keep: Callable[[Row], object] = lambda _: None,
+    keep_logs: Path | None = None,
 ) -> Run:
     """Run faults and give a row for each. After one that goes wrong the next begin with another pipeline.
 
@@ -32,6 +37,7 @@ def run_faults(
         faults: in the order in which they run; those of one world follow each other.
         seed: of events and of strikes.
         say: takes one line about what goes on.
+        keep: is given each row as soon as it is there.
         keep_logs: where the logs of a pipeline go in which something was wrong or stood still.
     """
     rows: list[Row] = []
@@ -46,12 +52,14 @@ def run_faults(
                 except SkippedError as reason:
                     say(f"{group[0].name}: skipped, {reason}")
                     rows.append(Row(group.pop(0).name, [seed], 0, [], CLEAN, skipped=str(reason)))
+                    keep(rows[-1])
                     continue
                 world = stack.enter_context(World(home / "home", seed, group[0].world, say=say))
                 row = None
                 while group and (row is None or row.is_as_it_must_be):
                     row = run_fault(group.pop(0), world, say)
                     rows.append(row)
+                    keep(row)
                 if keep_logs is not None and (world.captured or not rows[-1].is_as_it_must_be):
                     kept = keep_logs / rows[-1].fault.replace(" ", "-")
                     shutil.copytree(world.home / "logs", kept, dirs_exist_ok=True)

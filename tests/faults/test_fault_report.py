@@ -1,6 +1,8 @@
 import json
+from pathlib import Path
 
 from tests.faults.report import Hit, Row, Verdict, as_values, markdown, merged, rows_of, with_table
+from tests.faults.results import Results
 
 CLEAN = Verdict(0, 0, 0, conserved=True)
 
@@ -97,3 +99,17 @@ def test_a_page_keeps_all_but_its_table() -> None:
     assert markdown([row()]) in once
     assert "old" not in once
     assert with_table(once, ["a command"], [row()]) == once
+
+
+def test_what_was_found_is_kept_after_each_fault_and_added_to(tmp_path: Path) -> None:
+    first = Results(tmp_path, ["one", "two"], "the first", add=False)
+    first.keep(row("two"))
+    second = Results(tmp_path, ["one", "two"], "the second", add=True)
+    second.keep(row("one"))
+    page = tmp_path / "page.md"
+    page.write_text("<!-- faults -->\n<!-- end of faults -->")
+    second.show_in(page)
+    assert "the first\nthe second\n" in page.read_text()
+    assert (tmp_path / "faults.md").read_text() == markdown([row("one"), row("two")])
+    Results(tmp_path, ["one", "two"], "the third", add=False).keep(row("two"))
+    assert (tmp_path / "faults.md").read_text() == markdown([row("two")])
