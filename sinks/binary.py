@@ -40,7 +40,7 @@ class _Small(Dumper):
         try:
             return self._pack(obj)
         except struct.error as error:
-            raise psycopg.DataError(f"no {adapters.types[self.oid].name}: {obj}") from error  # type: ignore[union-attr]  # known
+            raise psycopg.DataError(f"no {adapters.types[self.oid].name}: {obj}") from error
 
 
 class _Medium(_Small):

@@ -49,7 +49,12 @@ def staging_of(table: Table, *, without: Iterable[str] = (), extra: dict[str, st
 
 
 def copy_rows(
-    connection: Connection, staging: Staging, rows: Iterable[Sequence[Any]], *, append: bool = False
+    connection: Connection,
+    staging: Staging,
+    rows: Iterable[Sequence[Any]],
+    *,
+    append: bool = False,
+    into: str | None = None,
 ) -> None:
     """Copy rows into the staging table, in place of what an earlier transaction left there.
 
@@ -58,10 +63,11 @@ def copy_rows(
         staging: the table.
         rows: values in the order of its columns.
         append: keep what this transaction has already copied.
+        into: another table with these columns, which is not emptied.
     """
-    if not append:
+    if into is None and not append:
         connection.execute(f"TRUNCATE {staging.name}".encode())
-    statement = f"COPY {staging.name} ({staging.columns}) FROM STDIN (FORMAT binary)"
+    statement = f"COPY {into or staging.name} ({staging.columns}) FROM STDIN (FORMAT binary)"
     with connection.cursor() as cursor, cursor.copy(statement.encode()) as copy:
         copy.set_types([type_name(kind) for kind in staging.types.values()])
         for row in rows:

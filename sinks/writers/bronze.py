@@ -5,6 +5,8 @@ from datetime import date, timedelta
 from functools import partial
 from typing import Final
 
+import psycopg
+
 from sinks.database import Connection, Database, write_bisecting
 from sinks.mapping.bronze import BronzeRow, bronze_rows
 from sinks.schema import BRONZE
@@ -67,20 +69,25 @@ def _is_there(connection: Connection, name: str) -> bool:
 
 
 def _write(stream: Stream, connection: Connection, rows: Sequence[BronzeRow]) -> None:
+    """Store rows: straight into the table, for all are new but after a crash; else by the staging table."""
     stage, table = STAGING[stream], BRONZE[stream]
-    copy_rows(connection, stage, rows)
-    connection.execute(
-        f"""
-        WITH inserted AS (
+    try:
+        with connection.transaction():
+            copy_rows(connection, stage, rows, into=table.name)
+    except psycopg.errors.UniqueViolation:
+        copy_rows(connection, stage, rows)
+        connection.execute(
+            f"""
             INSERT INTO {table.name} ({stage.columns})
             SELECT {stage.columns} FROM {stage.name}
             ORDER BY arrived_at, stream_epoch, shard, sequence_number, sub_sequence_number
             ON CONFLICT DO NOTHING
-            RETURNING arrived_at, event_id
+            """.encode()  # noqa: S608  (names of our own)
         )
-        INSERT INTO ops_hops (hop, stream, event_id, age_seconds)
-        SELECT 'bronze', %s, event_id, extract(epoch FROM clock_timestamp() - arrived_at)
-        FROM inserted ORDER BY arrived_at DESC LIMIT 1
-        """.encode(),  # noqa: S608  (names of our own)
-        (stream,),
-    )
+    else:
+        newest = rows[-1]
+        connection.execute(
+            b"INSERT INTO ops_hops (hop, stream, event_id, age_seconds) "
+            b"VALUES ('bronze', %s, %s, extract(epoch FROM clock_timestamp() - %s))",
+            (stream, newest.event_id, newest.arrived_at),
+        )

@@ -52,6 +52,16 @@ _TOUCHED: Final = {
 }
 
 
+_OF_ALL: Final = ("event_id", "stream", "occurred_at", "arrived_at")
+# What the rest of the statement reads of a new fact. All that is returned is written down once more.
+_USED_BEHIND: Final = {
+    "silver_transactions": (*_OF_ALL, "customer_id", "transaction_type", "amount_base", "items"),
+    "silver_product_events": (*_OF_ALL, "customer_id", "visitor_id", "product_id"),
+    "silver_customer_events": (*_OF_ALL, "customer_id"),
+    "silver_system_logs": (*_OF_ALL, "service"),
+}
+
+
 def touched_by(table: str, facts: str) -> str:
     """Give the query of what facts touch, as rows of the change log.
 
@@ -80,7 +90,7 @@ def _insert(table: str) -> str:
             WHERE {elsewhere}
             ORDER BY event_id, kafka_offset
             ON CONFLICT (event_id) DO NOTHING
-            RETURNING *
+            RETURNING {", ".join(_USED_BEHIND[table])}
         ),
         {_TOTALS if table == "silver_transactions" else ""}
         changes AS (
