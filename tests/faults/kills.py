@@ -19,7 +19,7 @@ from tests.faults.world import SESSION_SECONDS, FaultError, World, wait_for_deat
 STRIKE_SECONDS = 90.0
 FLOW_PER_SECOND = 150.0
 PRODUCER = "producer"
-PRODUCED = 4_000
+PRODUCED = 3_000
 
 
 @dataclass(frozen=True)
@@ -94,12 +94,13 @@ class RandomKills(Fault):
                 if strike.target == PRODUCER:
                     _kill_producer(world, strike.after_seconds)
                     continue
-                world.wait_working(strike.target)
-                time.sleep(strike.after_seconds)
-                while not failures and not world.kill(strike.target):
-                    time.sleep(0.5)  # it was idle: that one does not count
-                if failures:
-                    return
+                struck = False
+                while not struck:  # one that finds nothing unfinished does not count
+                    world.wait_working(strike.target)
+                    time.sleep(strike.after_seconds)
+                    if failures:
+                        return
+                    struck = world.kill(strike.target)
         except BaseException as error:  # noqa: BLE001  (raised again by `run`)
             failures.append(error)
 
