@@ -1,11 +1,11 @@
-"""What benchmarks of the whole pipeline share: raw topics filled behind Kinesis, workers that drain them, their cost.
+"""What benchmarks of the whole pipeline share: raw topics filled behind Kinesis, workers that drain them.
 
-Nothing here has a clock of its own for an event: a drain begins with the workers' start, and its rate counts from
-the first batch that is done to the last one that is applied to Postgres.
+A drain begins with the workers' start; its rate counts from the first batch that is done to the last one that
+is applied to Postgres.
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 from zlib import crc32
@@ -18,6 +18,7 @@ from pipeline.settings import Settings
 from pipeline.status import PROCESSED, SUNK
 from producer.records import Record
 from streams.events import key_of
+from streams.ingest.messages import Message
 from streams.lag import topic_lags
 from streams.topics import PROCESS_GROUP, SINK_GROUP, raw_topic
 from streams.transport import TransportIdentity, to_headers
@@ -27,17 +28,14 @@ MOST_UNDER_WAY: Final = 50_000
 WORKERS: Final = ("process", "sink")
 
 
-def write(settings: Settings, records: Iterable[Record], first: int = 0) -> int:
-    """Write records to the raw topics as ingest workers do, and give their number.
+def raw_messages(records: Iterable[Record], first: int = 0) -> Iterator[Message]:
+    """Give records as ingest workers would write them to the raw topics, arrived now.
 
     Args:
-        settings: where Kafka is.
-        records: what to write.
+        records: of the producer.
         first: of their sequence numbers; runs on the same topics must not overlap.
     """
-    producer = Producer(settings.kafka.librdkafka_producer())
     arrived_at_ms = round(time.time() * 1000)
-    number = 0
     for number, record in enumerate(records, start=1):
         identity = TransportIdentity(
             stream=record.stream,
@@ -49,11 +47,20 @@ def write(settings: Settings, records: Iterable[Record], first: int = 0) -> int:
             arrived_at_ms=arrived_at_ms,
         )
         key = key_of(record.value, record.partition_key)
-        producer.produce(raw_topic(record.stream), record.value, key, headers=to_headers(identity))
+        yield Message(raw_topic(record.stream), key, record.value, to_headers(identity))
+
+
+def write(settings: Settings, records: Iterable[Record], first: int = 0) -> int:
+    """Write records to the raw topics, and give their number; arguments as of `raw_messages`."""
+    producer = Producer(settings.kafka.librdkafka_producer())
+    count = 0
+    for message in raw_messages(records, first):
+        count += 1
+        producer.produce(message.topic, message.value, message.key, headers=message.headers)
         while len(producer) > MOST_UNDER_WAY:
             producer.poll(0.1)
     producer.flush()
-    return number
+    return count
 
 
 def waiting(settings: Settings) -> dict[str, int]:

@@ -2,9 +2,9 @@
 
     .venv/bin/python -m bench.pipeline --events 1000000 --rounds 3
 
-Each round, in a home that is thrown away: the synthetic shop's events of all four streams are written to the raw
-topics; `process` and `sink` workers, one of each, drain them into bronze and all silver tables. Then the limit:
-the rows that came of it are read out, the tables emptied, and a loader reads the same raw topics with
+Each round, in a home that is thrown away: the synthetic shop's events of all four streams are written to the
+raw topics; `process` and `sink` workers, one of each, drain them into bronze and all silver tables. Then the
+limit: the rows that came of it are read out, the tables emptied, and a loader reads the same raw topics with
 confluent-kafka to their ends and meanwhile COPYs the same rows, ready-made, into the same indexed tables. It
 computes nothing, so what it takes is what Kafka's delivery and Postgres' tables take.
 
