@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -126,6 +127,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True, help="where figures are written")
     parser.add_argument("--add", action="store_true", help="add to the rounds that are in the file of --json")
     given = parser.parse_args()
+    # So that the broker and what is measured end with it.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(1))
     before = json.loads(given.json.read_text())["runs"] if given.add else []
 
     def keep(figures: dict[str, Any]) -> None:
