@@ -127,6 +127,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True, help="where figures are written")
     parser.add_argument("--add", action="store_true", help="add to the rounds that are in the file of --json")
     given = parser.parse_args()
+    given.json.parent.mkdir(parents=True, exist_ok=True)
     # So that the broker and what is measured end with it.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(1))
     before = json.loads(given.json.read_text())["runs"] if given.add else []

@@ -21,7 +21,12 @@ from bytewax.recovery import RecoveryConfig, init_db_dir
 from bench.stage.session import add_event, decode_events, encode_session, pack_state, unpack_state
 
 MOST_AT_A_TIME = 10_000
-CONSUMER: dict[str, Any] = {"queued.max.messages.kbytes": "16384", "statistics.interval.ms": "0"}
+CONSUMER: dict[str, Any] = {
+    "queued.max.messages.kbytes": "16384",
+    "statistics.interval.ms": "0",
+    # by default it pauses for a second when its queue was full
+    "fetch.queue.backoff.ms": "5",
+}
 PRODUCER: dict[str, Any] = {
     "enable.idempotence": True,
     "compression.type": "lz4",

@@ -27,6 +27,7 @@ def main() -> None:
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
             "queued.max.messages.kbytes": 65_536,
+            "fetch.queue.backoff.ms": 5,  # by default it pauses for a second when its queue was full
         }
     )
     consumer.subscribe([topic])

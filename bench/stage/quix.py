@@ -39,7 +39,11 @@ def main() -> None:
             "batch.size": 1_000_000,
             "queue.buffering.max.messages": 500_000,
         },
-        consumer_extra_config={"queued.max.messages.kbytes": 32_768, "queued.min.messages": 100_000},
+        consumer_extra_config={
+            "fetch.queue.backoff.ms": 5,
+            "queued.max.messages.kbytes": 32_768,
+            "queued.min.messages": 100_000,
+        },
     )
     events = app.topic(
         topic, key_deserializer="string", value_deserializer=JSONDeserializer(loads=decode_event)
