@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.errors import UserError
+from pipeline.errors import CONFIGURATION, UserError
 from pipeline.gold import GoldRun, build_gold
 from pipeline.local.platform import LocalPlatform
 from pipeline.reconcile import Reconciliation, oracle_config, reconcile
@@ -86,7 +86,8 @@ def _wait_until_through(platform: LocalPlatform) -> None:
 
     def check_workers() -> None:
         for name, state in platform.states().items():
-            if state.state == "EXITED":
+            # Also what is about to be started again is EXITED for a moment; these two codes are for good.
+            if state.state == "EXITED" and state.exit_code in (0, CONFIGURATION):
                 raise UserError(f"{name} has stopped with {state.exit_code}: see {platform.log_file(name)}")
 
     if not wait_idle(settings, THROUGH_SECONDS, meanwhile=check_workers):
