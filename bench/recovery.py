@@ -84,8 +84,8 @@ def fill(bootstrap: str, keys: int, value_bytes: int) -> None:
 def start(bootstrap: str, folder: Path) -> tuple[float, int, int]:
     """Start a worker on a record in each partition, wait for an output, and kill it.
 
-    It returns when the brokers have given the worker up, so that their waiting for it is not measured with the
-    next one.
+    It returns when the brokers have given the worker up, so their waiting for it is not part of the next
+    figure.
 
     Returns:
         seconds to the first output; its processor milliseconds; its memory at that time in MiB.
