@@ -46,7 +46,8 @@ PATCH_FORMS: Final = (
     """Merge Patch like '{"currency": "EUR"}', a file that holds one, or - for the standard input"""
 )
 NEW_EVENT_ID_HELP: Final = (
-    "Give each an event_id of its own, always the same one. Sessions that had counted it before it was "
+    "Give each an event_id of its own, always the same one; records that say the same get the same, and "
+    "are one event. Sessions that had counted it before it was "
     "refused count it twice then, until a rebuild: `pipeline verify` names the command."
 )
 

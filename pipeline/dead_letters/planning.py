@@ -1,19 +1,16 @@
 """What is to be sent for a dead letter, or why nothing can be. Pure."""
 
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, cast
-from uuid import UUID, uuid5
+from typing import NamedTuple, cast
 
 from pipeline.dead_letters.letters import Identity, Letter, canonical_id, event_id_of
+from pipeline.dead_letters.new_ids import new_event_id
 from pipeline.dead_letters.patching import Patch, UnfitError, correct
 from streams.dead_letters import Reason
 from streams.events import MAX_EVENT_BYTES, STREAMS, Stream, key_of
 from streams.ingest.messages import Message
 from streams.topics import raw_topic
 from streams.transport import to_headers
-
-NEW_EVENT_IDS: Final = UUID("7d0f6a57-5b0e-4f0e-9a43-2d4f5a2b8c11")
-"""Namespace of event ids that are made here: made of the identity, so that the same letter has the same."""
 
 
 class Planned(NamedTuple):
@@ -51,11 +48,6 @@ class Refused(NamedTuple):
     why: str
 
 
-def new_event_id(identity: Identity) -> str:
-    """Give an event id of its own to a record; always the same one."""
-    return str(uuid5(NEW_EVENT_IDS, str(identity)))
-
-
 @dataclass
 class Planner:
     """Decides letter by letter what is sent.
@@ -63,7 +55,7 @@ class Planner:
     Args:
         patch: applied to the record as it came, never to an earlier correction: so doing it twice is doing it
             once. Without one, what was sent last is sent again.
-        new_event_ids: give each record an event id of its own.
+        new_event_ids: give each event an event id of its own (`new_event_id`).
         as_it_came: forget an earlier correction.
     """
 
@@ -101,7 +93,9 @@ class Planner:
             raise UnfitError("its payload is kept neither here nor in bronze")
         if not corrects:
             return came
-        event_id = new_event_id(letter.identity) if self.new_event_ids else None
+        if not self.new_event_ids:
+            return correct(came, self.patch)
+        event_id = new_event_id(cast("Stream", letter.stream), came, self.patch)
         return correct(came, self.patch, event_id=event_id)
 
     def _objection(self, letter: Letter, came: bytes | None, payload: bytes) -> str | None:
@@ -113,7 +107,8 @@ class Planner:
                 f"another event is stored under its event_id {after}, and stays: give it one of its own with "
                 f"--new-event-id or a patch"
             )
-        if after is not None and after != before:
+        # An id that was made here is that of what the record says: two that have it are one event.
+        if after is not None and after != before and not self.new_event_ids:
             other = self._given.setdefault(after, letter.identity)
             if other != letter.identity:
                 return f"the patch gives it the event_id {after}, which it gave to {other} already"

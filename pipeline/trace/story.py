@@ -3,12 +3,15 @@
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from pipeline.dead_letters.letters import Letter
+from pipeline.dead_letters.new_ids import new_event_id
+from pipeline.dead_letters.patching import UnfitError
 from pipeline.dead_letters.show import instant, summary
 from pipeline.trace.findings import Arrival, Fact, Trace
 from streams.dead_letters import Reason
+from streams.events import STREAMS, Stream
 
 CONFLICT = Reason.CONFLICTING_EVENT_ID
 MOST_ERRORS = 10
@@ -56,14 +59,17 @@ def verdict(trace: Trace) -> str:
         others = [letter for letter in trace.letters if _is_other_content(trace, letter, fact)]
         repeats = sum(role_of(trace, arrival) == "a duplicate of the fact" for arrival in trace.arrivals)
         more = [f"{repeats} duplicate{'s' * (repeats > 1)} of it arrived"] if repeats else []
-        more += [f"{len(others)} other content{'s' * (len(others) > 1)} came under its id"] if others else []
+        contents = len({_content_of(letter) for letter in others})
+        if others:
+            records = f", in {len(others)} records" * (len(others) > contents)
+            more.append(f"{contents} other content{'s' * (contents > 1)} came under its id{records}")
         own = trace.letter_of(fact.identity)
         came_under = trace.id_it_came_under(fact.identity)
         if came_under not in (None, fact.event_id):
             taken = ", which another event has" * (own is not None and own.reason == CONFLICT)
             more.append(f"it came under the id {came_under}{taken}")
         of_others = {letter.identity for letter in others}
-        named = "one of these" if len(others) > 1 else "the other content"
+        named = "one of these" if contents > 1 else "the other content"
         more += [
             f"{named if other.identity in of_others else 'another record of it'} is a fact "
             f"under the id {other.event_id}, in {other.table}"
@@ -88,6 +94,16 @@ def _is_other_content(trace: Trace, letter: Letter, fact: Fact) -> bool:
     if letter.reason != CONFLICT or letter.identity == fact.identity:
         return False
     return trace.id_it_came_under(letter.identity) in (fact.event_id, None)
+
+
+def _content_of(letter: Letter) -> str:
+    """Give what is equal for letters that came with the same id and the same content."""
+    if letter.stream not in STREAMS:
+        return str(letter.identity)
+    try:
+        return new_event_id(cast("Stream", letter.stream), letter.payload or b"")
+    except UnfitError:
+        return str(letter.identity)
 
 
 def as_text(trace: Trace) -> str:

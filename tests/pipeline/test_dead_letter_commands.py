@@ -24,7 +24,7 @@ from psycopg.types.json import Jsonb
 from pipeline.cli import pipeline
 from pipeline.dead_letters import store
 from pipeline.dead_letters.letters import Letter
-from pipeline.dead_letters.planning import Planner, new_event_id
+from pipeline.dead_letters.planning import Planner
 from pipeline.dead_letters.replay import Outcome, replay
 from pipeline.dead_letters.selection import GROUPS, Selection
 from pipeline.errors import UserError
@@ -620,4 +620,19 @@ def test_a_dry_run_tells_by_the_real_rules_what_would_happen_and_touches_nothing
     assert "sessions may have counted 1 of them under the event_id they came with" in clear.stdout
     assert query(url, "SELECT * FROM silver.dead_letters ORDER BY 4") == before
     assert on_raw_topic(topics, epoch) == []
-    assert new_event_id(conflict.identity)
+
+
+def test_a_dry_run_tells_that_an_event_which_came_twice_under_a_taken_id_is_one(
+    url: str, invoke: Invoke
+) -> None:
+    conflict = {"reason": "conflicting_event_id", "stage": "sink"}
+    save(
+        url,
+        [
+            a_letter(sequence_number="1", payload=viewed(), **conflict),
+            a_letter(sequence_number="2", payload=viewed(unknown="spelled otherwise"), **conflict),
+        ],
+    )
+    done = invoke("replay", "--new-event-id", "--dry-run", "--json")
+    assert done.exit_code == 0
+    assert [json.loads(done.stdout)[name] for name in ("selected", "facts", "duplicates")] == [2, 1, 1]

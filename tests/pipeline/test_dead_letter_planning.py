@@ -1,4 +1,6 @@
+import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from dead_letter_examples import EPOCH_MS, EVENT_ID, NOON, OTHER_ID, a_letter, viewed
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.dead_letters.letters import Identity, Letter, event_id_of
 from pipeline.dead_letters.patching import read_patch
-from pipeline.dead_letters.planning import Planned, Planner, Refused, new_event_id
+from pipeline.dead_letters.planning import Planned, Planner, Refused
 from streams.events import MAX_EVENT_BYTES
 from streams.ingest.messages import KinesisRecord, Source, to_messages
 from streams.transport import from_headers
@@ -112,7 +114,7 @@ def test_a_conflict_wants_another_event_id(came_as: str) -> None:
     assert "--new-event-id" in refusal(letter, Planner(NAMED))
     assert planned(letter, Planner(read_patch(f'{{"event_id": "{OTHER_ID}"}}')))
     plan = planned(letter, Planner(new_event_ids=True))
-    assert event_id_of(plan.payload) == new_event_id(letter.identity) != EVENT_ID
+    assert event_id_of(plan.payload) not in (None, EVENT_ID)
 
 
 def test_a_conflict_of_a_correction_is_about_the_corrected_id() -> None:
@@ -126,9 +128,79 @@ def test_a_conflict_of_a_correction_is_about_the_corrected_id() -> None:
     assert OTHER_ID in refusal(letter)
 
 
-def test_new_event_ids_are_of_the_record_and_always_the_same() -> None:
-    one, two = a_letter(), a_letter(sequence_number="2")
-    assert new_event_id(one.identity) == new_event_id(one.identity) != new_event_id(two.identity)
+NEW_IDS = Planner(new_event_ids=True)
+BOUGHT = {
+    "event_id": EVENT_ID,
+    "event_type": "purchase",
+    "occurred_at": "2026-03-01T11:50:00Z",
+    "customer_id": "c-1",
+    "order_id": "o-1",
+    "amount": "12.5",
+    "currency": "USD",
+    "payment_method": "card",
+    "items": [{"product_id": "p-1", "category": "books", "quantity": 1, "unit_price": 12.5}],
+}
+
+
+def new_id(came: bytes, planner: Planner = NEW_IDS, **changes: Any) -> str:
+    plan = planned(a_letter(payload=came, reason="conflicting_event_id", **changes), planner)
+    event_id = event_id_of(plan.payload)
+    assert event_id is not None
+    return event_id
+
+
+def purchase(**changes: Any) -> bytes:
+    return json.dumps({**BOUGHT, **changes}).encode()
+
+
+def new_id_of_purchase(came: bytes, planner: Planner = NEW_IDS) -> str:
+    return new_id(came, planner, stream="transaction-events")
+
+
+def test_an_event_that_was_sent_twice_gets_one_new_event_id() -> None:
+    assert new_id(viewed(), sequence_number="1") == new_id(viewed(), sequence_number="2")
+    planner = Planner(new_event_ids=True)
+    assert new_id(viewed(), planner) == new_id(viewed(), planner, sequence_number="2")
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        {"amount": "12.5000"},
+        {"occurred_at": "2026-03-01T12:50:00+01:00"},
+        {"event_id": EVENT_ID.upper().replace("-", "")},
+        {"unknown": 1},
+        {"coupon": None},
+    ],
+)
+def test_another_spelling_of_an_event_gets_the_same_new_event_id(spelling: dict[str, Any]) -> None:
+    assert new_id_of_purchase(purchase(**spelling)) == new_id_of_purchase(purchase())
+    assert new_id_of_purchase(json.dumps(BOUGHT, indent=1, sort_keys=True).encode()) == new_id_of_purchase(
+        purchase()
+    )
+
+
+@pytest.mark.parametrize(
+    "change", [{"amount": "12.51"}, {"event_id": OTHER_ID}, {"order_id": "o-2"}, {"event_id": "odd"}]
+)
+def test_another_content_or_another_id_gets_another_new_event_id(change: dict[str, Any]) -> None:
+    assert new_id_of_purchase(purchase(**change)) != new_id_of_purchase(purchase())
+
+
+def test_a_new_event_id_is_of_what_the_record_says_after_the_correction() -> None:
+    in_euro = Planner(read_patch('{"currency": "EUR"}'), new_event_ids=True)
+    assert new_id_of_purchase(purchase(currency="XTS"), in_euro) == new_id_of_purchase(
+        purchase(currency="EUR")
+    )
+    to_other_id = Planner(read_patch(json.dumps({"event_id": OTHER_ID})), new_event_ids=True)
+    assert new_id_of_purchase(purchase(), to_other_id) == new_id_of_purchase(purchase())
+
+
+@pytest.mark.parametrize("amount", ["1e999999", "12,5", None, 10**30])
+def test_what_cannot_be_decoded_is_told_apart_by_its_bytes(amount: object) -> None:
+    broken = purchase(amount=amount)
+    assert new_id_of_purchase(broken) == new_id_of_purchase(broken)
+    assert new_id_of_purchase(broken) != new_id_of_purchase(purchase(amount=amount, order_id="o-2"))
 
 
 def test_a_patch_cannot_give_one_event_id_to_two_records() -> None:

@@ -170,6 +170,40 @@ def test_a_replayed_record_is_followed_to_its_fact_also_under_another_id(
     assert all(day.is_conserved for day in check_conservation(url).days)
 
 
+def test_two_purchases_under_one_id_are_two_however_often_the_second_came(
+    path: OfflinePath, ask: Ask, url: str
+) -> None:
+    second = {**PURCHASE, "customer_id": "c-2", "order_id": "o-2", "amount": "7"}
+    spelled = {**dict(reversed(second.items())), "amount": "7.00"}
+    sent = [PURCHASE, second, second, spelled]
+    path.send(arrived(n, json.dumps(value).encode(), "transaction-events") for n, value in enumerate(sent, 1))
+    verdict = found(ask, PURCHASE["event_id"])["verdict"]
+    assert verdict.endswith("1 other content came under its id, in 3 records")
+    for _ in range(2):
+        with store.connect(url) as connection:
+            chosen = store.identities(connection, Selection())
+            outcome = Outcome()
+            replay(
+                connection, path, chosen, Planner(new_event_ids=True), statuses=("pending",), outcome=outcome
+            )
+    with psycopg.connect(url) as connection:
+        facts = connection.execute(
+            "SELECT order_id, amount::text FROM silver.silver_transactions ORDER BY 1"
+        ).fetchall()
+    assert facts == [("o-1", "59.8000"), ("o-2", "7.0000")]
+    values = found(ask, PURCHASE["event_id"])
+    assert [a["is"] for a in values["arrivals"]] == [
+        "the row that the fact came from",
+        "a replayed dead letter that became the fact",
+        *["a replayed dead letter, a duplicate of the fact"] * 2,
+    ]
+    assert (
+        "1 other content came under its id, in 3 records; the other content is a fact under"
+        in values["verdict"]
+    )
+    assert all(day.is_conserved for day in check_conservation(url).days)
+
+
 def test_an_order_is_told_as_gold_counts_it(path: OfflinePath, ask: Ask, url: str) -> None:
     repeat = {**PURCHASE, "event_id": str(uuid.uuid4()), "occurred_at": "2026-03-01T11:55:00Z"}
     values = [PURCHASE, repeat]
