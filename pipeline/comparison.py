@@ -5,6 +5,7 @@ from typing import Final, get_args
 
 from psycopg import sql
 
+from pipeline.dead_letters.selection import KEY
 from pipeline.differences import Connection, Sides, TableComparison, count_rows, judge
 from pipeline.expected import COLUMNS, expected
 from sinks.schema import BRONZE
@@ -33,6 +34,7 @@ TOUCHED_BY: Final = {
     "silver_identities": "customer_id",
 }
 """By table of entities: what of a row tells whether somebody else's event touches it."""
+_TRANSPORT: Final = sql.SQL(", ").join(map(sql.Identifier, KEY))
 
 
 def compare_tables(
@@ -48,19 +50,38 @@ def compare_tables(
         connection: in a transaction of one snapshot.
         gap: of sessions; an event is late by more than that.
         others_until: what arrived before it and is in no ledger is somebody else's, and what that touches is
-            not compared; None: there is nobody else, each such row is one too many.
+            not compared; None: there is nobody else, each such row is one too many. Neither is what became of
+            dead letters that an operator has replayed or discarded, nor what that touches.
         schema: where the stored tables are.
     """
+    _find_repaired(connection, schema)
     _find_others(connection, schema, others_until)
     found = [_compare(connection, schema, table) for table in KEYS]
     found.append(_compare_letters(connection, schema, others_until))
     found.append(_compare_late_events(connection, schema, gap))
-    connection.execute("DROP TABLE others")
+    connection.execute("DROP TABLE others, repaired")
     return tuple(found)
 
 
+def _find_repaired(connection: Connection, schema: str) -> None:
+    """Collect the dead letters that an operator has replayed or discarded: of these no ledger knows.
+
+    `attempt` is above 0 only of what was replayed.
+    """
+    connection.execute(
+        sql.SQL(
+            """
+            CREATE TEMPORARY TABLE repaired ON COMMIT DROP AS
+            SELECT {key}, md5(coalesce(payload, '')) AS digest, partition_key
+            FROM {letters} WHERE status IN ('replayed', 'discarded') OR attempt > 0
+            """
+        ).format(key=_TRANSPORT, letters=sql.Identifier(schema, LETTERS))
+    )
+    connection.execute("ANALYZE repaired")
+
+
 def _find_others(connection: Connection, schema: str, until: datetime | None) -> None:
-    """Collect facts that are not ours, and the keys that they touch."""
+    """Collect facts that are not ours, or were repaired by an operator, and the keys that they touch."""
     nothing = sql.SQL("NULL::text")
     has = {table: set(COLUMNS[table]) for table in FACTS}
     selects = sql.SQL(" UNION ALL ").join(
@@ -68,7 +89,7 @@ def _find_others(connection: Connection, schema: str, until: datetime | None) ->
             """
             SELECT event_id, {customer} AS customer_id, {visitor} AS visitor_id, {product} AS product_id
             FROM {stored} AS stored
-            WHERE arrived_at < {until}
+            WHERE (arrived_at < {until} OR ({key}) IN (SELECT {key} FROM repaired))
                 AND NOT EXISTS (SELECT FROM {expected} AS ours WHERE ours.event_id = stored.event_id)
             """
         ).format(
@@ -77,6 +98,7 @@ def _find_others(connection: Connection, schema: str, until: datetime | None) ->
             product=_catalogue_product() if "product_id" in has[table] else nothing,
             stored=sql.Identifier(schema, table),
             until=sql.Literal(until),
+            key=_TRANSPORT,
             expected=expected(table),
         )
         for table in FACTS
@@ -157,38 +179,65 @@ def _compare_letters(connection: Connection, schema: str, until: datetime | None
     """Compare dead letters: as many of each payload as were sent, in the order of their reasons.
 
     A request to Kinesis whose answer is lost is sent again: there may be more letters of a payload than lines
-    of the ledger, as long as each stands for a record that bronze has.
+    of the ledger, as long as each stands for a record that bronze has. Those that an operator has replayed or
+    discarded have to be there, and no more.
     """
     columns = [name for name in COLUMNS[LETTERS] if name not in {"stream", "payload"}]
-    numbered = sql.SQL(
-        """
-        SELECT letter.*, md5(coalesce(payload, '')) AS digest,
-            row_number() OVER (PARTITION BY stream, md5(coalesce(payload, '')) ORDER BY reason, partition_key)
-                AS number
-        FROM {} AS letter
-        """
-    )
     selected = sql.SQL("SELECT stream, digest, number, payload, {}").format(
         sql.SQL(", ").join(map(sql.Identifier, columns))
     )
+    # Without as many lines of each record as letters of it were repaired.
+    connection.execute(
+        sql.SQL(
+            """
+            CREATE TEMPORARY TABLE unrepaired ON COMMIT DROP AS
+            SELECT letter.*, row_number() OVER (PARTITION BY stream, digest ORDER BY reason, partition_key)
+                AS number
+            FROM (
+                SELECT *, md5(coalesce(payload, '')) AS digest, row_number() OVER (
+                    PARTITION BY stream, md5(coalesce(payload, '')), partition_key ORDER BY reason
+                ) AS line
+                FROM {expected}
+            ) AS letter
+            LEFT JOIN (
+                SELECT stream, digest, partition_key, count(*) AS letters FROM repaired GROUP BY 1, 2, 3
+            ) AS repaired USING (stream, digest, partition_key)
+            WHERE line > coalesce(repaired.letters, 0)
+            """
+        ).format(expected=expected(LETTERS))
+    )
     stored = sql.SQL(
         """
-        {selected} FROM ({numbered}) AS letter
-        LEFT JOIN (SELECT stream, md5(payload) AS digest, count(*) AS records FROM {expected} GROUP BY 1, 2)
-            AS sent USING (stream, digest)
+        {selected} FROM (
+            SELECT letter.*, digest, is_repaired,
+                CASE WHEN is_repaired THEN -1 ELSE 1 END * row_number() OVER (
+                    PARTITION BY stream, digest, is_repaired ORDER BY reason, partition_key
+                ) AS number
+            FROM {letters} AS letter, LATERAL (
+                SELECT md5(coalesce(payload, '')) AS digest,
+                    ({key}) IN (SELECT {of_repaired} FROM repaired) AS is_repaired
+            ) AS known
+        ) AS letter
+        LEFT JOIN (SELECT stream, md5(coalesce(payload, '')) AS digest, count(*) AS records
+            FROM {expected} GROUP BY 1, 2) AS sent USING (stream, digest)
+        LEFT JOIN (SELECT stream, digest, count(*) AS records FROM unrepaired GROUP BY 1, 2)
+            AS unrepaired USING (stream, digest)
         WHERE CASE
             WHEN sent.records IS NULL THEN coalesce(letter.arrived_at >= {until}, true)
-            ELSE letter.number <= sent.records OR NOT ({in_bronze})
+            WHEN is_repaired THEN -letter.number > sent.records AND NOT ({in_bronze})
+            ELSE letter.number <= coalesce(unrepaired.records, 0) OR NOT ({in_bronze})
         END
         """
     ).format(
         selected=selected,
-        numbered=numbered.format(sql.Identifier(schema, LETTERS)),
+        letters=sql.Identifier(schema, LETTERS),
+        key=sql.SQL(", ").join(sql.Identifier("letter", name) for name in KEY),
+        of_repaired=_TRANSPORT,
         expected=expected(LETTERS),
         until=sql.Literal(until),
         in_bronze=sql.SQL(" OR ").join(_in_bronze(stream) for stream in BRONZE),
     )
-    ours = sql.SQL("{} FROM ({}) AS letter").format(selected, numbered.format(expected(LETTERS)))
+    ours = sql.SQL("{} FROM unrepaired").format(selected)
     all_stored = sql.SQL("SELECT FROM {}").format(sql.Identifier(schema, LETTERS))
     shown = sql.SQL(
         "concat_ws(' ', coalesce(ours.stream, stored.stream), "
@@ -196,7 +245,9 @@ def _compare_letters(connection: Connection, schema: str, until: datetime | None
     )
     left_out = count_rows(connection, all_stored) - count_rows(connection, stored)
     both = Sides(LETTERS, ours, stored, ("stream", "digest", "number"), columns, shown)
-    return judge(connection, both, left_out)
+    found = judge(connection, both, left_out)
+    connection.execute("DROP TABLE unrepaired")
+    return found
 
 
 def _in_bronze(stream: Stream) -> sql.Composed:

@@ -37,7 +37,10 @@ class Difference(NamedTuple):
 
 @dataclass(frozen=True)
 class TableComparison:
-    """What was found in a table. `left_out` rows are of, or touched by, events that no ledger names."""
+    """What was found in a table.
+
+    `left_out` rows are of, or touched by, events that no ledger names, or that an operator has repaired.
+    """
 
     table: str
     expected: int
