@@ -1,41 +1,97 @@
 """`pipeline status`: every hop."""
 
 import json
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from typing import Any, Final
 
 import click
 from rich.table import Table
 
 from pipeline.console import make_console
 from pipeline.errors import UserError
-from pipeline.local.attached import stopped_workers
-from pipeline.settings import load_settings
+from pipeline.local.attached import Stopped, stopped_workers
+from pipeline.local.programs import GOLD, PRODUCE
+from pipeline.settings import Settings, load_settings
 from pipeline.status import Status, look, wait_idle
+
+NOT_AWAITED: Final = frozenset({GOLD, PRODUCE})
+"""Programs that may stand still while all that was sent gets through."""
+
+
+class SecondsType(click.ParamType):
+    """A number of seconds, 0 or more."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read it."""
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = math.nan
+        if not seconds >= 0:  # which a NaN is not either
+            self.fail(f"{value!r} is no number of seconds, 0 or more", param, ctx)
+        return seconds
 
 
 @click.command("status")
 @click.option("--json", "as_json", is_flag=True, help="For programs; also gives the endpoints.")
 @click.option("--wait-idle", "wait", is_flag=True, help="Wait until nothing is under way, then show.")
 @click.option(
-    "--timeout", default=600.0, show_default=True, help="With --wait-idle: seconds after which to give up."
+    "--timeout",
+    type=SecondsType(),
+    default=600.0,
+    show_default=True,
+    help="With --wait-idle: seconds after which to give up.",
 )
 def status(as_json: bool, wait: bool, timeout: float) -> None:
     """Show every hop: what waits, rates, ages, dead letters, the last gold run.
 
-    With --wait-idle the exit code is 1 if something is still under way when the time is over.
+    With --wait-idle the exit code is 1 if something is still under way when the time is over, and at once
+    when a worker does not run that nobody will start.
     """
     settings = load_settings()
-    in_time = wait_idle(settings, timeout) if wait else True
+    in_time = wait_idle(settings, timeout, meanwhile=end_in_vain(settings)) if wait else True
     found = look(settings)
     stopped = stopped_workers(settings)
     if as_json:
-        click.echo(json.dumps(asdict(found) | {"stopped_workers": stopped}, default=str, indent=1))
+        reasons = {name: each.why for name, each in stopped.items()}
+        click.echo(json.dumps(asdict(found) | {"stopped_workers": reasons}, default=str, indent=1))
     else:
         show(found)
-        for name, why in stopped.items():
-            click.echo(f"{name} DOES NOT RUN: {why}")
+        for name, each in stopped.items():
+            click.echo(f"{name} DOES NOT RUN: {each.why}")
     if not in_time:
         raise UserError(f"not idle after {timeout:g} s")
+
+
+def end_in_vain(settings: Settings) -> Callable[[], None]:
+    """Give what raises UserError when it will never be idle; it says once when a rebuild is waited for."""
+    is_told = False
+
+    def look_at_workers() -> None:
+        nonlocal is_told
+        stopped = stopped_workers(settings)
+        in_vain = why_in_vain(stopped)
+        if in_vain:
+            raise UserError(f"something is under way, and it stays so: {in_vain}")
+        if not is_told and any(each.for_rebuild for each in stopped.values()):
+            is_told = True
+            click.echo("a rebuild is running and has paused workers: waiting for its end", err=True)
+
+    return look_at_workers
+
+
+def why_in_vain(stopped: Mapping[str, Stopped]) -> str | None:
+    """Say which workers are needed and will not be started again by themselves; None if all will."""
+    lines = [
+        f"{name} does not run ({each.why})"
+        for name, each in stopped.items()
+        if not each.comes_back and name not in NOT_AWAITED
+    ]
+    return "; ".join(lines) or None
 
 
 def show(found: Status) -> None:

@@ -14,6 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.errors import LocalError, UserError
+from pipeline.local.attached import stopped_programs
+from pipeline.local.home import Home
 from pipeline.local.platform import LocalPlatform
 from pipeline.local.programs import default_workers, producer
 from pipeline.local.signals import stop_by_signals
@@ -89,16 +91,18 @@ def watch(platform: LocalPlatform) -> None:
                 except UserError:  # a part is starting; its line above says so
                     time.sleep(LOOK_SECONDS)
                 live.update(Group(*shown), refresh=True)
-    before: dict[str, State] = {}
+    before: dict[str, tuple[State, list[str]]] = {}
     while True:
-        states = _states(platform)
-        for name, state in states.items():
-            if state != before.get(name):
+        now = {name: (state, _refusals(platform, {name: state})) for name, state in _states(platform).items()}
+        for name, (state, lines) in now.items():
+            state_before, lines_before = before.get(name, (None, []))
+            if state != state_before:
                 click.echo(f"{name}: {describe(state)}")
-                for line in _refusals(platform, {name: state}):
+            if lines != lines_before:
+                for line in lines:
                     click.echo(line)
         sys.stdout.flush()
-        before = states
+        before = now
         time.sleep(LOOK_SECONDS)
 
 
@@ -135,9 +139,13 @@ def path_table(status: Status) -> Table:
 
 
 def _refusals(platform: LocalPlatform, states: Mapping[str, State]) -> list[str]:
-    """Give what each process that has given up said last; it is not started again before somebody acts."""
+    """Give what each process that has given up said last, and why others are stopped that should run."""
     given_up = [name for name, state in states.items() if has_given_up(state)]
-    return [f"{name} says: {last_message(platform.log_file(name))}" for name in given_up]
+    stopped = stopped_programs(Home(platform.home), lambda: states)
+    return [
+        *(f"{name} says: {last_message(platform.log_file(name))}" for name in given_up),
+        *(f"{name} DOES NOT RUN: {each.why}" for name, each in stopped.items() if name not in given_up),
+    ]
 
 
 def has_given_up(state: State) -> bool:

@@ -11,6 +11,7 @@ from typing import Self
 
 from pipeline.errors import CONFIGURATION, LocalError
 from pipeline.local import leftovers, services
+from pipeline.local.attached import paused_file, rebuild_is_running, stopping_file
 from pipeline.local.home import Home, disk_errors
 from pipeline.local.ports import choose_port, starting_alone
 from pipeline.local.programs import PRODUCE, Program, write_supervisor_configuration
@@ -178,6 +179,7 @@ class LocalPlatform:
             self._home.release()
 
     def _stop_in_order(self, drain: Callable[[], None] | None) -> None:
+        stopping_file(self.home).touch()
         running = [name for name, state in self.states().items() if state.is_running]
         if PRODUCE in running:
             self.say("stopping the producer")
@@ -191,6 +193,11 @@ class LocalPlatform:
         self._supervisor.stop_programs(service.program.name for service in self._services)
 
     def _clean_up(self) -> None:
+        with rebuild_is_running(self.home) as is_rebuilding:
+            if is_rebuilding:
+                raise LocalError("a rebuild is running, and all workers would start: wait for its end")
+            paused_file(self.home).unlink(missing_ok=True)
+        stopping_file(self.home).unlink(missing_ok=True)
         found = self._home.end_leftovers()
         if found:
             self.say(f"ended {found} processes that an earlier run left behind")

@@ -12,6 +12,7 @@ from pipeline.local import launch
 from streams.events import STREAMS
 
 PRODUCE = "produce"
+GOLD = "gold"
 
 
 def ingest_name(stream: str) -> str:
@@ -49,7 +50,7 @@ def default_workers(*, gold_every_seconds: int) -> list[Program]:
         *(worker(ingest_name(stream), "ingest", stream) for stream in STREAMS),
         worker("process", "process"),
         worker("sink", "sink"),
-        worker("gold", "gold", "--every", str(gold_every_seconds), stop_seconds=60),
+        worker(GOLD, "gold", "--every", str(gold_every_seconds), stop_seconds=60),
     ]
 
 

@@ -18,6 +18,8 @@ from pipeline.errors import LocalError
 
 LONGEST_SOCKET_PATH = 90  # 103 bytes on macOS, and the supervisor adds a suffix while it starts
 START_SECONDS = 20.0
+STOP_SECONDS = 120.0
+"""Longer than any program may take to stop before the supervisor kills it."""
 POLL_SECONDS = 0.1
 
 
@@ -115,11 +117,14 @@ class Supervisor:
         }
 
     def start_program(self, name: str) -> None:
-        """Start a program; nothing happens if it runs.
+        """Start a program; nothing happens if it runs. One that is being stopped is waited for.
 
         It was asked for, so it does not pause as one does that has failed (`pipeline.local.launch`).
+
+        Raises:
+            LocalError: there is no such program, or it does not stop.
         """
-        state = self.states().get(name)
+        state = self._after_its_stop(name)
         if state is not None and not state.is_running:
             self._configuration.with_name(f"{name}.starts").unlink(missing_ok=True)
         try:
@@ -141,6 +146,18 @@ class Supervisor:
             if while_waiting is not None:
                 while_waiting()
             time.sleep(POLL_SECONDS)
+
+    def _after_its_stop(self, name: str) -> State | None:
+        """Give the state of a program when no stop of it is under way any more.
+
+        The supervisor takes a start before that for done, and does nothing.
+        """
+        deadline = time.monotonic() + STOP_SECONDS
+        while (state := self.states().get(name)) is not None and state.state == "STOPPING":
+            if time.monotonic() > deadline:
+                raise LocalError(f"{name} has not stopped for {STOP_SECONDS:.0f} s: end process {state.pid}")
+            time.sleep(POLL_SECONDS)
+        return state
 
     def shutdown(self) -> None:
         """End the supervisor with all that it runs, and wait for it."""

@@ -13,7 +13,7 @@ from typing import Final
 import psycopg
 
 from pipeline.errors import UserError
-from pipeline.local.attached import attached_supervisor, paused_file
+from pipeline.local.attached import attached_supervisor, paused_file, read_paused, rebuilding
 from pipeline.local.supervisor import Supervisor
 from pipeline.locks import CORRECTIONS
 from pipeline.settings import Settings
@@ -64,8 +64,16 @@ def quiet(
             _require_quiet(settings, drained=drained, leave_seconds=leave_seconds)
             yield
             return
-        with _paused(
-            settings, supervisor, say, drained=drained, leave_seconds=leave_seconds, wait_seconds=wait_seconds
+        with (
+            rebuilding(settings.home),
+            _paused(
+                settings,
+                supervisor,
+                say,
+                drained=drained,
+                leave_seconds=leave_seconds,
+                wait_seconds=wait_seconds,
+            ),
         ):
             yield
 
@@ -90,7 +98,7 @@ def _paused(
     leave_seconds: float,
     wait_seconds: float,
 ) -> Iterator[None]:
-    paused = _Programs(settings, supervisor)
+    paused = PausedPrograms(settings, supervisor)
     try:
         if paused.running(STAGES | READERS):
             say("pausing the workers")
@@ -105,8 +113,13 @@ def _paused(
         _require_quiet(settings, drained=drained, leave_seconds=leave_seconds)
         yield
     finally:
-        if paused.start():
-            say("the workers go on")
+        try:
+            started = paused.start()
+        except OSError:  # as it does when the platform is stopped meanwhile
+            say("the platform does not run any more: its next start starts the workers")
+        else:
+            if started:
+                say("the workers go on")
 
 
 def bronze_has_all(settings: Settings) -> bool:
@@ -133,15 +146,13 @@ def is_drained(settings: Settings) -> bool:
     )
 
 
-class _Programs:
+class PausedPrograms:
     """The programs of a local platform that are stopped for now; a file says so, should this process die."""
 
     def __init__(self, settings: Settings, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
         self._file = paused_file(settings.home)
-        self._names: set[str] = set()
-        if self._file.exists():  # of one that was killed
-            self._names.update(json.loads(self._file.read_text()))
+        self._names = read_paused(settings.home)  # of one that was killed
 
     def running(self, kinds: Collection[str]) -> set[str]:
         """Give the running programs of some kinds: what stands before the first hyphen of their names."""
@@ -151,21 +162,28 @@ class _Programs:
     def stop(self, kinds: Collection[str]) -> set[str]:
         """Stop the programs of some kinds, and give their names."""
         names = self.running(kinds)
-        self._names |= names
-        unfinished = self._file.with_suffix(".new")
-        unfinished.write_text(json.dumps(sorted(self._names)))
-        unfinished.replace(self._file)
+        self._note(names)
         self._supervisor.stop_programs(names)
         return names
 
     def start(self) -> set[str]:
-        """Start what is stopped, and what has refused the state as it was; give the names."""
+        """Start what is stopped, and what has refused the state as it was; give the names.
+
+        They stay on file until the last of them is started: an interruption leaves them to the next rebuild.
+        """
         states = self._supervisor.states()
-        self._names |= {name for name, state in states.items() if state.exit_code == EXIT_OPERATOR}
-        for name in sorted(self._names, reverse=True):
+        self._note({name for name, state in states.items() if state.exit_code == EXIT_OPERATOR})
+        names = self._names & states.keys()
+        for name in sorted(names, reverse=True):
             self._supervisor.start_program(name)
         self._file.unlink(missing_ok=True)
-        return self._names
+        return names
+
+    def _note(self, names: Collection[str]) -> None:
+        self._names |= set(names)
+        unfinished = self._file.with_suffix(".new")
+        unfinished.write_text(json.dumps(sorted(self._names)))
+        unfinished.replace(self._file)
 
 
 def _wait(reached: Callable[[], bool], seconds: float) -> None:

@@ -94,3 +94,10 @@ def test_reset_asks_first(tmp_path: Path) -> None:
     assert (tmp_path / "home" / "kafka").exists()
     assert run("reset", "--yes", cwd=tmp_path).returncode == 0
     assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize("seconds", ["-1", "nan", "soon", ""])
+def test_a_time_that_is_none_is_a_usage_error(seconds: str) -> None:
+    done = CliRunner().invoke(cli.pipeline, ["status", "--wait-idle", "--timeout", seconds])
+    assert done.exit_code == click.UsageError.exit_code
+    assert "is no number of seconds, 0 or more" in done.stderr
