@@ -21,6 +21,7 @@ from pipeline.comparison import FACTS, LETTERS, compare_tables
 from pipeline.differences import Difference, TableComparison
 from pipeline.errors import UserError
 from pipeline.expected import fill_expected
+from pipeline.postgres import not_answering
 from pipeline.settings import Settings
 from producer.oracle.truth import OracleConfig, OracleError
 
@@ -145,4 +146,4 @@ def reconcile(
     except psycopg.errors.UndefinedTable as error:
         raise UserError("the database has no tables yet: run `pipeline migrate` or `pipeline up`") from error
     except psycopg.Error as error:
-        raise UserError(f"Postgres does not answer: {' '.join(str(error).split())}") from error
+        raise not_answering(error) from error

@@ -9,6 +9,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from pipeline.errors import UserError
+from pipeline.postgres import not_answering
 from pipeline.visitors import Visitor, who_of
 from sinks.conservation import Agreement, StreamDay, agreements, events_left_alone, stream_days
 
@@ -149,7 +150,7 @@ def check_conservation(url: str) -> Report:
     except psycopg.errors.UndefinedTable as error:
         raise UserError("the database has no tables yet: run `pipeline migrate` or `pipeline up`") from error
     except psycopg.Error as error:
-        raise UserError(f"Postgres does not answer: {' '.join(str(error).split())}") from error
+        raise not_answering(error) from error
 
 
 def _refused(connection: psycopg.Connection[Any]) -> Refused | None:

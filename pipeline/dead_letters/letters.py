@@ -12,9 +12,31 @@ from streams.transport import TransportIdentity
 
 IDENTITY_FORM: Final = "STREAM/EPOCH/SHARD/SEQUENCE/SUB"
 IDENTITY_EXAMPLE: Final = "product-events/1795478400000/shardId-000000000000/4957/0"
+MOST_SHOWN: Final = 100
+"""Characters of a text of the user's that a message repeats."""
 _WHOLE_NUMBER: Final = re.compile(r"[0-9]{1,18}")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
+
+
+def shown(text: str) -> str:
+    """Give a text of the user's for a message: quoted, of a long one only the beginning."""
+    return repr(text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…")
+
+
+def check_is_text(text: str) -> str:
+    """Give a text back that the database can be asked for.
+
+    Raises:
+        ValueError: it was made from bytes of a command line that are no UTF-8, or has a NUL.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{shown(text)} is no text in UTF-8") from None
+    if "\0" in text:
+        raise ValueError(f"{shown(text)} has a NUL character")
+    return text
 
 
 class Identity(NamedTuple):
@@ -42,11 +64,12 @@ class Identity(NamedTuple):
         """
         parts = text.split("/")
         if len(parts) != len(cls._fields) or not all(parts):
-            raise ValueError(f"{text!r} is no {IDENTITY_FORM}")
+            raise ValueError(f"{shown(text)} is no {IDENTITY_FORM}")
+        check_is_text(text)
         stream, epoch, shard, sequence, sub = parts
         # What Python takes for a number and the database does not is none: "1_0", 30 digits.
         if not (_WHOLE_NUMBER.fullmatch(epoch) and _WHOLE_NUMBER.fullmatch(sub)):
-            raise ValueError(f"{text!r} is no {IDENTITY_FORM}: EPOCH and SUB are whole numbers")
+            raise ValueError(f"{shown(text)} is no {IDENTITY_FORM}: EPOCH and SUB are whole numbers")
         return cls(stream, int(epoch), shard, sequence, int(sub))
 
 

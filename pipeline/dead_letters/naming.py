@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from pipeline.dead_letters import store
+from pipeline.dead_letters.letters import shown
 from pipeline.dead_letters.selection import Selection
 from pipeline.errors import UserError
 from streams.events import STREAM_OF_TYPE
@@ -28,17 +29,19 @@ def check_named(connection: store.Connection, selection: Selection) -> None:
     unknown = store.without_letter(connection, selection.identities)
     if unknown:
         more = f", nor {len(unknown) - 1} more that are named" if len(unknown) > 1 else ""
-        raise UserError(f"there is no dead letter {unknown[0]}{more}: {_what_there_is(connection)}")
+        raise UserError(
+            f"there is no dead letter {shown(str(unknown[0]))}{more}: {_what_there_is(connection)}"
+        )
     event_id = selection.event_id
     if event_id is not None and not store.count(connection, Selection(event_id=event_id)):
-        raise UserError(f"no dead letter has the event_id {event_id!r}: {_what_there_is(connection)}")
+        raise UserError(f"no dead letter has the event_id {shown(event_id)}: {_what_there_is(connection)}")
     strange = [each for each in selection.types if each not in STREAM_OF_TYPE]
     if strange:
         there = store.types_there_are(connection)
         nobodys = [each for each in strange if each not in there]
         if nobodys:
             raise UserError(
-                f"no dead letter has the type {nobodys[0]!r}, and no event either; {_types(there)}",
+                f"no dead letter has the type {shown(nobodys[0])}, and no event either; {_types(there)}",
                 exit_code=USAGE,
             )
 

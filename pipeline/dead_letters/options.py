@@ -1,12 +1,13 @@
 """The filters that `pipeline dead-letters` takes, and what of them a selection is made of."""
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 import click
 
-from pipeline.dead_letters.letters import IDENTITY_FORM, Identity
+from pipeline.dead_letters.letters import IDENTITY_FORM, Identity, check_is_text, shown
 from pipeline.dead_letters.selection import OPEN, Selection
 from streams.dead_letters import Reason
 from streams.events import STREAMS
@@ -29,10 +30,35 @@ class IdentityType(click.ParamType):
             return value
         try:
             return Identity.parse(value)
-        except ValueError:
-            self.fail(
-                f"{value!r} is no {IDENTITY_FORM}; `pipeline dead-letters list --rows` has them", param, ctx
-            )
+        except ValueError as error:
+            self.fail(f"{error}; `pipeline dead-letters list --rows` has them", param, ctx)
+
+
+class TextType(click.ParamType):
+    """A text that the database can be asked for."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Read it."""
+        try:
+            return check_is_text(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class LimitType(click.ParamType):
+    """How many letters at most."""
+
+    name = "integer"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Read it."""
+        if isinstance(value, int):
+            return value
+        if not re.fullmatch(r"0*[1-9][0-9]{0,11}", value):
+            self.fail(f"{shown(value)} is no number from 1 to {10**12 - 1}", param, ctx)
+        return int(value)
 
 
 class InstantType(click.ParamType):
@@ -48,7 +74,9 @@ class InstantType(click.ParamType):
             instant = datetime.fromisoformat(value)
             return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
         except (ValueError, OverflowError):
-            self.fail(f"{value!r} is no date or instant like 2026-05-31 or 2026-05-31T12:00Z", param, ctx)
+            self.fail(
+                f"{shown(value)} is no date or instant like 2026-05-31 or 2026-05-31T12:00Z", param, ctx
+            )
 
 
 _FILTERS: Final = (
@@ -68,7 +96,9 @@ _FILTERS: Final = (
         metavar="STREAM",
         help=f"The stream they came from: {', '.join(STREAMS)}; or a topic, if they stood on that only.",
     ),
-    click.option("--type", "types", multiple=True, metavar="EVENT_TYPE", help="Their event_type."),
+    click.option(
+        "--type", "types", multiple=True, type=TextType(), metavar="EVENT_TYPE", help="Their event_type."
+    ),
     click.option(
         "--stage", "stages", multiple=True, type=click.Choice(["clean", "sink"]), help="Who refused."
     ),
@@ -82,8 +112,8 @@ _FILTERS: Final = (
     click.option("--since", type=InstantType(), help="Arrived at or after it (ISO 8601, UTC)."),
     click.option("--until", type=InstantType(), help="Arrived before it."),
     click.option("--failed-since", type=InstantType(), help="Failed last at or after it."),
-    click.option("--event-id", help="Of one event."),
-    click.option("--limit", type=click.IntRange(1), help="At most so many, the oldest arrivals first."),
+    click.option("--event-id", type=TextType(), help="Of one event."),
+    click.option("--limit", type=LimitType(), help="At most so many, the oldest arrivals first."),
 )
 
 

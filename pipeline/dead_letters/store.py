@@ -26,6 +26,7 @@ from pipeline.dead_letters.selection import (
 from pipeline.dead_letters.show import Shown
 from pipeline.errors import UserError
 from pipeline.locks import CORRECTIONS
+from pipeline.postgres import not_answering
 from sinks.conservation import FACTS_OF_STREAM
 from sinks.schema import BRONZE
 from streams.events import STREAMS
@@ -79,7 +80,7 @@ def connect(url: str) -> Iterator[Connection]:
             f"bronze and dead letters are for the operator's role, not for this one: {_one_line(error)}"
         ) from error
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-        raise UserError(f"Postgres does not answer: {_one_line(error)}") from error
+        raise not_answering(error) from error
 
 
 @contextmanager
