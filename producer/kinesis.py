@@ -96,6 +96,7 @@ class KinesisWriter:
     Args:
         client: a boto3 Kinesis client.
         give_up_seconds: how long to go on without a single record being taken.
+        no_answer_seconds: how long to wait for the very first answer.
         sleep: waits so many seconds.
         clock: monotonic seconds.
         jitter: draws from 0 to 1; each delay is multiplied by it.
@@ -106,12 +107,15 @@ class KinesisWriter:
         client: Any,
         *,
         give_up_seconds: float = 60.0,
+        no_answer_seconds: float = 10.0,
         sleep: Callable[[float], object] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._client = client
         self._give_up_seconds = give_up_seconds
+        self._no_answer_seconds = min(no_answer_seconds, give_up_seconds)
+        self._answers = self._has_answered = False
         self._sleep = sleep
         self._clock = clock
         self._jitter = jitter
@@ -149,10 +153,15 @@ class KinesisWriter:
                 delay = FIRST_DELAY_SECONDS
             if not failed:
                 return
-            if self._clock() - last_progress > self._give_up_seconds:
+            patience = self._give_up_seconds if self._has_answered else self._no_answer_seconds
+            if self._clock() - last_progress > patience:
                 raise KinesisError(
-                    f"stream {stream} has taken nothing for {self._give_up_seconds:.0f} s ({cause}): "
-                    "is Kinesis running, and has the stream enough shards for this rate?"
+                    f"stream {stream} has taken nothing for {patience:.0f} s ({cause}): "
+                    + (
+                        "has it enough shards for this rate?"
+                        if self._answers
+                        else "is Kinesis running? `pipeline up` starts the local one"
+                    )
                 )
             self._sleep(delay * (0.5 + 0.5 * self._jitter()))
             delay = min(delay * 2, MAX_DELAY_SECONDS)
@@ -165,8 +174,11 @@ class KinesisWriter:
         self.requests += 1
         entries = [{"Data": record.value, "PartitionKey": record.partition_key} for record in records]
         try:
+            self._answers = False
             answer = self._client.put_records(StreamName=stream, Records=entries)
+            self._answers = self._has_answered = True
         except ClientError as error:
+            self._answers = self._has_answered = True
             code = error.response.get("Error", {}).get("Code", "")
             if code in PASSING:
                 return records, code

@@ -58,7 +58,8 @@ class LoadSummary:
     """What has become of the lines.
 
     `unreadable` were sent, though no stream follows from them: they become dead letters. `too_large` were not
-    sent, since Kinesis takes no record over 1 MiB. Of each, the first places are kept.
+    sent: Kinesis takes no record that has over 1 MiB with its partition key. Of each, the first places are
+    kept.
     """
 
     sent: Summary = field(default_factory=Summary)

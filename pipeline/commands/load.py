@@ -31,8 +31,8 @@ from streams.events import Stream
 def load(files: tuple[Path, ...], stream: Stream | None, *, sort: bool, as_json: bool) -> None:
     """Send the events of files to Kinesis: JSON lines, plain or gzip, of any age; - is the standard input.
 
-    Lines that cannot be read are sent too, and become dead letters; only lines over 1 MiB, which Kinesis does
-    not take, stay behind: they are listed, and the exit code is 1.
+    Lines that cannot be read are sent too, and become dead letters; only lines of over 1 MiB with their
+    partition key, which Kinesis does not take, stay behind: they are listed, and the exit code is 1.
     """
     try:
         settings = load_settings()
@@ -90,7 +90,7 @@ def to_line(summary: LoadSummary) -> str:
         )
     if summary.too_large:
         parts.append(
-            f"{summary.too_large} NOT sent, being over 1 MiB "
+            f"{summary.too_large} NOT sent, being over 1 MiB with their partition key "
             f"({_places(summary.too_large_at, summary.too_large)})"
         )
     if summary.empty:

@@ -125,7 +125,7 @@ def test_lines_that_stay_behind_fail_the_load(tmp_path: Path) -> None:
     result = run_load("a.jsonl")
     assert result.exit_code == 1
     assert "2 records sent" in result.stdout
-    assert "1 NOT sent, being over 1 MiB (at a.jsonl:2)" in result.stdout
+    assert "1 NOT sent, being over 1 MiB with their partition key (at a.jsonl:2)" in result.stdout
 
 
 @pytest.mark.usefixtures("home")

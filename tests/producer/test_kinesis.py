@@ -167,6 +167,25 @@ def test_it_gives_up_when_nothing_is_taken_for_a_minute() -> None:
     assert max(time.slept) == 5.0
 
 
+def test_it_waits_a_few_seconds_for_the_first_answer_and_asks_for_the_service_not_for_shards() -> None:
+    time = Time()
+    gone = EndpointConnectionError(endpoint_url="http://gone")
+    with pytest.raises(KinesisError, match=r"for 10 s .*is Kinesis running\? `pipeline up`") as error:
+        make_writer(FailingKinesis(lambda *_: gone), time).put("system-logs", make_records(1), Told())
+    assert "shards" not in str(error.value)
+    assert 10 < time.now < 20
+
+
+def test_a_service_that_has_answered_before_is_waited_for_a_minute() -> None:
+    gone = EndpointConnectionError(endpoint_url="http://gone")
+    time = Time()
+    failing = FailingKinesis(lambda request, _: None if request == 0 else gone)
+    writer = make_writer(failing, time)
+    writer.put("system-logs", make_records(1), Told())
+    with pytest.raises(KinesisError, match=r"for 60 s .*is Kinesis running"):
+        writer.put("system-logs", make_records(1), Told())
+
+
 @pytest.mark.parametrize(
     ("failure", "message"),
     [
