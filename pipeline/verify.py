@@ -1,16 +1,15 @@
 """Conservation over the whole path, gold included."""
 
-import shlex
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg.rows import class_row
 
 from pipeline.errors import UserError
 from pipeline.postgres import not_answering
-from pipeline.visitors import Visitor, who_of
+from pipeline.refused import Refused, find_refused
 from sinks.conservation import Agreement, StreamDay, agreements, events_left_alone, stream_days
 
 # Of what the last run of gold had copied. A repeated order id counts once in gold.
@@ -71,36 +70,6 @@ _GOLD_AGREEMENTS = """
 """
 
 
-MOST_VISITORS: Final = 20
-"""As many are named; beyond that a whole rebuild is less work than saying them."""
-
-# Sessions and profiles merge an event while the database decides whether it becomes a fact. A letter that was
-# replayed under another id was merged before as it came.
-_REFUSED_AFTER: Final = """
-    SELECT coalesce(payload, ''::bytea) FROM silver.dead_letters
-    WHERE stage = 'sink'
-        AND reason IN ('conflicting_event_id', 'refused_by_sink')
-"""
-
-
-@dataclass(frozen=True)
-class Refused:
-    """Records that the database refused, which sessions and profiles may have counted before."""
-
-    records: int
-    visitors: tuple[Visitor, ...]
-
-    @property
-    def remedy(self) -> str:
-        """The command that takes them out again."""
-        if len(self.visitors) > MOST_VISITORS:
-            return "pipeline rebuild"
-        named = (
-            f"--{'customer' if each.is_customer else 'visitor'}={each.visitor_id}" for each in self.visitors
-        )
-        return shlex.join(["pipeline", "rebuild", *named])
-
-
 class GoldCopy(NamedTuple):
     """The copy of silver that gold is made from: when it was made, and what stood for "now" in it."""
 
@@ -144,21 +113,13 @@ def check_conservation(url: str) -> Report:
             built = _gold_is_built(connection)
             copy = _gold_copy(connection) if built else None
             pairs = agreements(connection) + (_gold_agreements(connection) if copy else [])
-            refused = None if all(pair.holds for pair in pairs) else _refused(connection)
+            refused = None if all(pair.holds for pair in pairs) else find_refused(connection)
             left_alone = events_left_alone(connection)
             return Report(stream_days(connection), pairs, built, copy, refused, left_alone)
     except psycopg.errors.UndefinedTable as error:
         raise UserError("the database has no tables yet: run `pipeline migrate` or `pipeline up`") from error
     except psycopg.Error as error:
         raise not_answering(error) from error
-
-
-def _refused(connection: psycopg.Connection[Any]) -> Refused | None:
-    payloads = [payload for (payload,) in connection.execute(_REFUSED_AFTER).fetchall()]
-    if not payloads:
-        return None
-    visitors = {visitor for payload in payloads if (visitor := who_of(payload)) is not None}
-    return Refused(len(payloads), tuple(sorted(visitors)))
 
 
 def _gold_is_built(connection: psycopg.Connection[Any]) -> bool:

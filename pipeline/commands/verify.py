@@ -110,8 +110,9 @@ def show(report: Report, console: Console) -> None:
     console.print(days, pairs)
     if report.refused:
         console.print(
-            f"{report.refused.records} records were refused after sessions and profiles had counted them "
-            f"(`pipeline dead-letters list --stage sink` shows them). This takes them out:\n"
+            f"{_records(report.refused.records)} refused after sessions and profiles had counted "
+            f"{'it' if report.refused.records == 1 else 'them'} (`pipeline dead-letters list --stage sink "
+            f"--status all` has all of those), and these still differ. This puts it right:\n"
             f"  {report.refused.remedy}",
             highlight=False,
             markup=False,
@@ -119,12 +120,16 @@ def show(report: Report, console: Console) -> None:
         )
     if report.left_alone:
         console.print(
-            f"{report.left_alone} events came when they were older than PIPELINE_SESSION_RETENTION_DAYS: "
-            f"they are facts, but in no session until `pipeline rebuild`",
+            f"events older on arrival than PIPELINE_SESSION_RETENTION_DAYS: {report.left_alone}. "
+            "They are facts, but in no session until `pipeline rebuild`",
             highlight=False,
             soft_wrap=True,
         )
     console.print(_gold(report), highlight=False, soft_wrap=True)
+
+
+def _records(number: int) -> str:
+    return "1 record was" if number == 1 else f"{number} records were"
 
 
 def _gold(report: Report) -> str:

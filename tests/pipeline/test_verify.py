@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from pipeline.commands.verify import show
-from pipeline.verify import MOST_VISITORS, GoldCopy, Refused, Report
+from pipeline.refused import MOST_VISITORS, Refused
+from pipeline.verify import GoldCopy, Report
 from pipeline.visitors import Visitor, visitor_of, who_of
 
 
@@ -65,3 +66,18 @@ def test_the_figures_of_gold_are_told_with_the_run_they_are_of(report: Report, t
     console = Console(file=io.StringIO(), width=200)
     show(report, console)
     assert told in console.file.getvalue()  # type: ignore[attr-defined]  # as it was made above
+
+
+@pytest.mark.parametrize(
+    ("records", "told"),
+    [
+        (1, "1 record was refused after sessions and profiles had counted it ("),
+        (2, "2 records were refused after sessions and profiles had counted them ("),
+    ],
+)
+def test_what_was_counted_and_refused_is_told_with_the_command(records: int, told: str) -> None:
+    console = Console(file=io.StringIO(), width=300)
+    show(replace(REPORT, refused=Refused(records, (Visitor("a", is_customer=True),))), console)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]  # as it was made above
+    assert told in shown
+    assert "  pipeline rebuild --customer=a\n" in shown
