@@ -5,7 +5,7 @@ import sys
 
 import click
 
-from pipeline.errors import CONFIGURATION, UserError
+from pipeline.errors import CONFIGURATION, INTERRUPTED, KAFKA_ADVICE, UserError
 
 COMMANDS = {
     "dead-letters": "pipeline.commands.dead_letters:dead_letters",
@@ -56,6 +56,8 @@ KNOWN_ERRORS = {
     "streams.topics.TopicsError": CONFIGURATION,
 }
 """Exit codes of errors of other packages that speak to the user; by name, to import none of them."""
+ADVICE = {"streams.topics.KafkaUnreachableError": KAFKA_ADVICE}
+"""What is added to the text of some of them, likewise."""
 
 
 class LazyGroup(click.Group):
@@ -95,19 +97,40 @@ def exit_code(error: BaseException) -> int | None:
     """Give the exit code of an error that speaks to the user; None for any other."""
     if isinstance(error, UserError):
         return error.exit_code
-    names = (f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__)
-    return next((KNOWN_ERRORS[name] for name in names if name in KNOWN_ERRORS), None)
+    return next((KNOWN_ERRORS[name] for name in _names(error) if name in KNOWN_ERRORS), None)
+
+
+def text_of(error: BaseException) -> str:
+    """Give what an error says to the user, with advice if it has none of its own."""
+    return f"{error}{next((ADVICE[name] for name in _names(error) if name in ADVICE), '')}"
+
+
+def was_interrupted(error: BaseException) -> bool:
+    """Tell whether Ctrl-C is behind an error; one that was pressed at a question hides in its context."""
+    causes = (error, error.__cause__, error.__context__)
+    return any(isinstance(cause, KeyboardInterrupt) for cause in causes)
+
+
+def _names(error: BaseException) -> list[str]:
+    return [f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__]
 
 
 def main() -> None:
     """Run the command line; an error that the user can act on is one line, all others are tracebacks."""
     try:
-        pipeline()
+        sys.exit(pipeline(standalone_mode=False))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt) as error:
+        interrupted = was_interrupted(error)
+        click.echo("pipeline: interrupted" if interrupted else "pipeline: not confirmed", err=True)
+        sys.exit(INTERRUPTED if interrupted else 1)
     except Exception as error:
         code = exit_code(error)
         if code is None:
             raise
-        click.echo(f"pipeline: {error}", err=True)
+        click.echo(f"pipeline: {text_of(error)}", err=True)
         sys.exit(code)
 
 

@@ -3,6 +3,11 @@
 CONFIGURATION = 78
 """Exit code of what an operator must act on; supervisors do not restart it (EX_CONFIG of sysexits.h)."""
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+KAFKA_ADVICE = "; does `pipeline up` run, is PIPELINE_KAFKA_BOOTSTRAP right?"
+"""What is added when Kafka does not answer."""
+
 
 class UserError(Exception):
     """Something the user can do something about; the message says what.

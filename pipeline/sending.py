@@ -19,12 +19,12 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from pipeline import errors
 from pipeline.settings import Settings
 from producer.kinesis import KinesisWriter, kinesis_client
 
 SHOW_AFTER_SECONDS: Final = 2.0
-INTERRUPTED: Final = 130
-"""Exit code after Ctrl-C, as shells have it."""
+INTERRUPTED: Final = errors.INTERRUPTED
 
 
 def make_writer(settings: Settings, stopping: "Stopping") -> KinesisWriter:

@@ -99,10 +99,13 @@ class Settings(BaseSettings):
         SecretStr(DEFAULT_SECRET), description="key of the e-mail hash; set your own outside dev"
     )
     retention_bronze_days: int | None = Field(
-        None, ge=1, description="days of arrival that `pipeline retention` leaves in bronze; unset: all"
+        None,
+        ge=1,
+        le=36_500,
+        description="days of arrival that `pipeline retention` leaves in bronze; unset: all",
     )
-    retention_changes_days: int = Field(30, ge=1, description="days it leaves of the change log")
-    retention_hops_days: int = Field(30, ge=1, description="days it leaves of samples of hops")
+    retention_changes_days: int = Field(30, ge=1, le=36_500, description="days it leaves of the change log")
+    retention_hops_days: int = Field(30, ge=1, le=36_500, description="days it leaves of samples of hops")
     gold_every_seconds: int = Field(300, ge=5, description="interval of dbt builds")
     failpoints: str = Field("", description="where workers are to die, for tests of faults; dev only")
 

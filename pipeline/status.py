@@ -10,7 +10,8 @@ import psycopg
 from botocore.exceptions import BotoCoreError, ClientError
 
 from pipeline.aws import aws_of
-from pipeline.errors import UserError
+from pipeline.errors import KAFKA_ADVICE, UserError
+from pipeline.postgres import not_answering
 from pipeline.settings import Settings
 from sinks.registry import SINKS
 from streams.events import STREAMS
@@ -192,7 +193,7 @@ def look(settings: Settings, sample_seconds: float = 1.0) -> Status:
     except psycopg.errors.UndefinedTable as error:
         raise UserError("the database has no tables yet: run `pipeline migrate` or `pipeline up`") from error
     except psycopg.Error as error:
-        raise UserError(f"Postgres does not answer: {_one_line(error)}") from error
+        raise not_answering(error) from error
     return Status(
         idle=not any(hop.waiting for hop in kinesis) and not any(hop.lag for hop in kafka),
         endpoints=endpoints(settings),
@@ -218,8 +219,10 @@ def kinesis_hops(settings: Settings) -> list[KinesisHop]:
             waiting = any(shard.records_waiting for shard in shards)
             behind = max((shard.behind_ms for shard in shards), default=0) / 1000
             hops.append(KinesisHop(stream, len(shards), waiting, behind))
-    except (SourceError, ClientError, BotoCoreError) as error:
+    except SourceError as error:
         raise UserError(f"{_one_line(error)}; does `pipeline up` run?") from error
+    except (ClientError, BotoCoreError) as error:
+        raise UserError(f"Kinesis does not answer: {_one_line(error)}; does `pipeline up` run?") from error
     return hops
 
 
@@ -227,7 +230,7 @@ def _lags(settings: Settings, group: str, topics: Sequence[str]) -> list[TopicLa
     try:
         return topic_lags(settings.kafka, group, topics)
     except KafkaUnreachableError as error:
-        raise UserError(f"{error}; does `pipeline up` run?") from error
+        raise UserError(f"{error}{KAFKA_ADVICE}") from error
 
 
 def _ages(connection: psycopg.Connection[Any]) -> list[Age]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import click
 
-from pipeline.errors import CONFIGURATION, UserError
+from pipeline.errors import CONFIGURATION, KAFKA_ADVICE, UserError
 from pipeline.settings import Settings, SettingsError, load_settings
 from streams import failpoints
 from streams.engine.app import BatchApp, run_worker
@@ -42,7 +42,7 @@ def run(make_app: Callable[[Settings], BatchApp]) -> int:
         failpoints.arm(settings.failpoints)
         app = make_app(settings)
     except KafkaUnreachableError as error:
-        click.echo(str(error), err=True)
+        click.echo(f"{error}{KAFKA_ADVICE}", err=True)
         return TRY_AGAIN
     except (SettingsError, TopicsError) as error:
         click.echo(str(error), err=True)

@@ -89,9 +89,7 @@ def partition_counts(admin: AdminClient, timeout_seconds: float = 10.0) -> dict[
     try:
         metadata = admin.list_topics(timeout=timeout_seconds)
     except KafkaException as error:
-        raise KafkaUnreachableError(
-            f"Kafka does not answer ({error.args[0].str()}): does it run, is PIPELINE_KAFKA_BOOTSTRAP right?"
-        ) from error
+        raise KafkaUnreachableError(f"Kafka does not answer ({error.args[0].str()})") from error
     if not metadata.brokers:
         # A broker that starts answers before it has read which topics there are.
         raise TopicsError("Kafka cannot be reached (no broker has joined yet); is it starting?")

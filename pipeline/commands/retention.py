@@ -8,20 +8,22 @@ import psycopg
 from psycopg import errors
 
 from pipeline.errors import UserError
+from pipeline.parameters import MOST_DAYS
+from pipeline.postgres import not_answering
 from pipeline.settings import load_settings
 
 if TYPE_CHECKING:
     from sinks.database import Database
 
 MIB = 1024 * 1024
+DAYS = click.IntRange(1, MOST_DAYS)
+CONNECT_SECONDS = 5
 
 
 @click.command("retention")
-@click.option(
-    "--bronze-days", type=click.IntRange(1), help="Keep so many days of arrival. Default: the setting."
-)
-@click.option("--changes-days", type=click.IntRange(1), help="Keep so many days of the change log, likewise.")
-@click.option("--hops-days", type=click.IntRange(1), help="Keep so many days of samples of hops, likewise.")
+@click.option("--bronze-days", type=DAYS, help="Keep so many days of arrival. Default: the setting.")
+@click.option("--changes-days", type=DAYS, help="Keep so many days of the change log, likewise.")
+@click.option("--hops-days", type=DAYS, help="Keep so many days of samples of hops, likewise.")
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 def retention(
     bronze_days: int | None, changes_days: int | None, hops_days: int | None, *, dry_run: bool
@@ -36,7 +38,12 @@ def retention(
     from sinks.registry import open_database  # noqa: PLC0415  (as above)
 
     keep = bronze_days or settings.retention_bronze_days
-    database = open_database(settings.postgres_url.get_secret_value(), retry_seconds=30)
+    url = settings.postgres_url.get_secret_value()
+    try:  # once: what is not there at first is not waited for
+        psycopg.connect(url, connect_timeout=CONNECT_SECONDS).close()
+    except psycopg.OperationalError as error:
+        raise not_answering(error) from error
+    database = open_database(url, retry_seconds=30)
     now = datetime.now(UTC)
     try:
         if keep is None:

@@ -1,10 +1,9 @@
 """`pipeline status`: every hop."""
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Final
 
 import click
 from rich.table import Table
@@ -13,27 +12,12 @@ from pipeline.console import make_console
 from pipeline.errors import UserError
 from pipeline.local.attached import Stopped, stopped_workers
 from pipeline.local.programs import GOLD, PRODUCE
+from pipeline.parameters import SecondsType
 from pipeline.settings import Settings, load_settings
 from pipeline.status import Status, look, wait_idle
 
 NOT_AWAITED: Final = frozenset({GOLD, PRODUCE})
 """Programs that may stand still while all that was sent gets through."""
-
-
-class SecondsType(click.ParamType):
-    """A number of seconds, 0 or more."""
-
-    name = "seconds"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Read it."""
-        try:
-            seconds = float(value)
-        except ValueError:
-            seconds = math.nan
-        if not seconds >= 0:  # which a NaN is not either
-            self.fail(f"{value!r} is no number of seconds, 0 or more", param, ctx)
-        return seconds
 
 
 @click.command("status")

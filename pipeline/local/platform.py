@@ -16,6 +16,7 @@ from pipeline.local.home import Home, disk_errors
 from pipeline.local.ports import choose_port, starting_alone
 from pipeline.local.programs import PRODUCE, Program, write_supervisor_configuration
 from pipeline.local.supervisor import State, Supervisor, socket_path
+from pipeline.local.workers import note_settings
 from pipeline.settings import Settings
 
 
@@ -232,6 +233,7 @@ class LocalPlatform:
         self.settings = Settings(
             **{**self._given.model_dump(exclude_unset=True), **self.endpoints, "home": self.home}
         )
+        note_settings(self.settings)
         write_supervisor_configuration(
             self.run / "supervisord.conf",
             [*(service.program for service in self._services), *self._workers.values()],

@@ -172,7 +172,7 @@ def check_given(settings: Settings, not_ours: list[str]) -> None:
             )
         except TopicsError as error:
             raise LocalError(
-                f"{error} PIPELINE_KAFKA_BOOTSTRAP is {settings.kafka_bootstrap} "
+                f"{error}: PIPELINE_KAFKA_BOOTSTRAP is {settings.kafka_bootstrap} "
                 f"(unset: a local one is started)"
             ) from error
     if KINESIS in not_ours and settings.kinesis_endpoint:

@@ -78,6 +78,7 @@ def rebuild_all(
     accept_loss: bool = False,
     recreate_topics: bool = False,
     advance: Callable[[int], None] = lambda _: None,
+    changing: Callable[[], None] = lambda: None,
 ) -> Rebuilt:
     """Make silver again, or only some of its tables; the caller has seen to it that nothing is under way.
 
@@ -88,6 +89,7 @@ def rebuild_all(
         accept_loss: go on when bronze does not have everything that silver was made from.
         recreate_topics: delete the topics and declare them again, with the number of partitions of today.
         advance: told how many more records of bronze were read.
+        changing: called before anything that is live is changed.
 
     Raises:
         UserError: another rebuild is running, gold does not end, or days of bronze are missing.
@@ -105,10 +107,12 @@ def rebuild_all(
         tables.keep_outcomes(connection)
         vanished = tables.vanished_session_days(connection)
         if recreate_topics:
+            changing()
             _recreate_topics(settings, computed)
         stages = {STATE_OF[table][0] for table in only if table in STATE_OF} if only else None
         topics = [STATE_OF[table][1] for table in only if table in STATE_OF] if only else list(ENTITIES)
         with _gold_held(connection):
+            changing()
             publish_all(settings, computed, stages)
             with connection.transaction():
                 if only:
@@ -130,6 +134,7 @@ def rebuild_visitors(
     accept_flood: bool = False,
     accept_loss: bool = False,
     advance: Callable[[int], None] = lambda _: None,
+    changing: Callable[[], None] = lambda: None,
 ) -> Rebuilt:
     """Make facts, sessions and profiles of some visitors again, and of those linked to them.
 
@@ -139,6 +144,7 @@ def rebuild_visitors(
         accept_flood: go on when most records are broken.
         accept_loss: go on when bronze does not have everything that silver was made from.
         advance: told how many more records of bronze were read.
+        changing: called before anything that is live is changed.
 
     Raises:
         UserError: as `rebuild_all`; or there is no state that could be corrected.
@@ -156,6 +162,7 @@ def rebuild_visitors(
         vanished = tables.vanished_session_days(connection, wanted)
         revisions = Revisions(settings, computed, folder)
         with _gold_held(connection):
+            changing()
             publish_visitors(settings, computed, vanished, revisions)
             tables.stamp_revisions(
                 connection,

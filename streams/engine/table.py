@@ -65,6 +65,11 @@ def epoch_record(epoch: int, settings: Mapping[str, str]) -> bytes:
     return pack(Revision(epoch, 0), msgspec.json.encode(settings))
 
 
+def settings_of_epoch(record: bytes) -> dict[str, str]:
+    """Read the settings from the record that begins an epoch; empty if it is of before they were kept."""
+    return msgspec.json.decode(record[_REVISION.size :] or b"{}", type=dict[str, str])
+
+
 class PartitionTable:
     """State by key. Not for use from several threads at once.
 
@@ -199,7 +204,7 @@ class PartitionTable:
         else:
             self.epoch, self.new_epoch = revision_of(record).epoch, None
             # What was written before settings were kept may be anything: it was made with none.
-            self.made_with = msgspec.json.decode(record[_REVISION.size :] or b"{}", type=dict[str, str])
+            self.made_with = settings_of_epoch(record)
         self._oldest = struct.pack(">Q", self.epoch)
 
     def _position(self) -> int:

@@ -79,7 +79,7 @@ def epoch_of(kinesis: Any, stream: str) -> int:
     except ReadTimeoutError as error:
         raise SlowError(f"Kinesis does not answer in time: {error}") from None
     except BotoCoreError as error:
-        raise UnreachableError(f"Kinesis cannot be reached: {error}") from None
+        raise UnreachableError(f"Kinesis does not answer: {error}") from None
     if summary["StreamStatus"] == "DELETING":
         raise MissingStreamError(f"the Kinesis stream {stream} is being deleted: create it again")
     check_record_size(stream, summary)

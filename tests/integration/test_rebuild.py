@@ -20,6 +20,7 @@ from pipeline.local.attached import stopped_workers
 from pipeline.local.platform import LocalPlatform
 from pipeline.local.programs import Program, worker
 from pipeline.prepare import start_pipeline
+from pipeline.rebuild.known import unknown_visitors
 from pipeline.rebuild.quiet import is_drained, quiet
 from pipeline.rebuild.run import rebuild_all, rebuild_visitors
 from pipeline.settings import Settings
@@ -211,8 +212,8 @@ def test_workers_refuse_recreated_topics_until_the_state_is_published(
             time.sleep(0.2)
         assert pipeline.platform.states()["process"].exit_code == EXIT_OPERATOR
         stopped = stopped_workers(pipeline.settings)
-        assert "exited with 78" in stopped["process"]
-        assert "paused by a rebuild" in stopped["sink"]
+        assert "exited with 78" in stopped["process"].why
+        assert "paused by a rebuild that is running" in stopped["sink"].why
         rebuild_all(pipeline.settings)
     assert {name: rows for name, rows in pipeline.tables().items() if name != "silver_late_events"} == {
         name: rows for name, rows in before.items() if name != "silver_late_events"
@@ -286,6 +287,9 @@ def test_some_visitors_are_not_rebuilt_by_another_rule_than_the_others(pipeline:
     ((visitor,),) = pipeline.query("SELECT min(visitor_id) FROM silver.silver_sessions")
     other_gap = pipeline.settings.model_copy(update={"session_gap_seconds": 3600})
     before = pipeline.tables()
+    with psycopg.connect(pipeline.platform.postgres_url) as connection:
+        assert unknown_visitors(connection, [visitor]) == set()
+        assert unknown_visitors(connection, [visitor, "nobody"]) == {"nobody"}
     with quiet(pipeline.settings, lambda _: None, drained=True):
         with pytest.raises(UserError, match="made with other settings"):
             rebuild_visitors(other_gap, visitors=[visitor])

@@ -1,5 +1,9 @@
+import signal
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -7,9 +11,10 @@ import pytest
 from click.testing import CliRunner
 
 from pipeline import cli
-from pipeline.errors import LocalError
+from pipeline.errors import INTERRUPTED, LocalError, UserError
 from pipeline.local.ports import free_port
-from pipeline.settings import SettingsError
+from pipeline.settings import Settings, SettingsError
+from pipeline.status import kinesis_hops
 from streams.topics import KafkaUnreachableError, TopicsError
 
 
@@ -96,8 +101,111 @@ def test_reset_asks_first(tmp_path: Path) -> None:
     assert not (tmp_path / "home").exists()
 
 
-@pytest.mark.parametrize("seconds", ["-1", "nan", "soon", ""])
-def test_a_time_that_is_none_is_a_usage_error(seconds: str) -> None:
-    done = CliRunner().invoke(cli.pipeline, ["status", "--wait-idle", "--timeout", seconds])
-    assert done.exit_code == click.UsageError.exit_code
-    assert "is no number of seconds, 0 or more" in done.stderr
+class Deaf:
+    """A server that takes connections and never answers."""
+
+    def __init__(self) -> None:
+        self.socket = self.caller = socket.create_server(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+
+    def wait_for_somebody(self) -> None:
+        self.socket.settimeout(30)
+        self.caller, _ = self.socket.accept()
+
+    def close(self) -> None:
+        self.caller.close()
+        self.socket.close()
+
+
+@pytest.fixture
+def deaf() -> Iterator[Deaf]:
+    server = Deaf()
+    yield server
+    server.close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["rebuild"], "pipeline: interrupted: nothing was changed"),
+        (["retention", "--dry-run"], "pipeline: interrupted"),
+    ],
+)
+def test_an_interruption_is_told_in_one_line_and_by_its_exit_code(
+    tmp_path: Path, deaf: Deaf, arguments: list[str], message: str
+) -> None:
+    running = subprocess.Popen(
+        [sys.executable, "-m", "pipeline.cli", *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin", "PIPELINE_POSTGRES_URL": f"postgresql://a@127.0.0.1:{deaf.port}/x"},
+    )
+    deaf.wait_for_somebody()
+    running.send_signal(signal.SIGINT)
+    _, errors = running.communicate(timeout=30)
+    assert running.returncode == INTERRUPTED
+    assert errors.strip() == message
+
+
+def test_an_interruption_at_a_question_is_one(tmp_path: Path) -> None:
+    (tmp_path / "home" / "kafka").mkdir(parents=True)
+    with subprocess.Popen(
+        [sys.executable, "-u", "-m", "pipeline.cli", "reset"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin", "PIPELINE_HOME": "home"},
+    ) as asking:
+        assert asking.stdout is not None
+        assert asking.stdout.read(5) == b"Throw"
+        asking.send_signal(signal.SIGINT)
+        asking.wait(30)
+    assert asking.returncode == INTERRUPTED
+    assert (tmp_path / "home" / "kafka").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "service"),
+    [
+        (["status"], "Kafka"),
+        (["rebuild"], "Postgres"),
+        (["retention", "--dry-run"], "Postgres"),
+    ],
+)
+def test_a_service_that_is_not_there_is_told_at_once_and_how_to_start_it(
+    tmp_path: Path, arguments: list[str], service: str
+) -> None:
+    nobody = free_port()
+    began = time.monotonic()
+    done = run(
+        *arguments,
+        cwd=tmp_path,
+        PIPELINE_POSTGRES_URL=f"postgresql://nobody@127.0.0.1:{nobody}/none",
+        PIPELINE_KAFKA_BOOTSTRAP=f"127.0.0.1:{nobody}",
+        PIPELINE_KINESIS_ENDPOINT=f"http://127.0.0.1:{nobody}",
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"pipeline: {service} does not answer")
+    assert "does `pipeline up` run" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"PIPELINE_KINESIS_ENDPOINT": "http://127.0.0.1:1"},
+        {"AWS_EC2_METADATA_DISABLED": "true"},  # AWS itself, without credentials
+    ],
+)
+def test_kinesis_that_is_not_there_is_told_in_the_same_words(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, str]
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=r"^Kinesis does not answer: .*; does `pipeline up` run\?$"):
+        kinesis_hops(Settings())
