@@ -12,9 +12,9 @@ from pipeline.commands.dead_letters_replay import confirm, replay, say_if_waitin
 from pipeline.console import make_console
 from pipeline.dead_letters import store
 from pipeline.dead_letters.letters import Letter
-from pipeline.dead_letters.naming import check_named, nothing_selected
+from pipeline.dead_letters.naming import check_named, in_other_statuses, nothing_selected
 from pipeline.dead_letters.options import filters, selection_of
-from pipeline.dead_letters.selection import GROUPS, OPEN
+from pipeline.dead_letters.selection import GROUPS, OPEN, UNREADABLE, Selection
 from pipeline.dead_letters.show import as_text, as_values, instant, summary
 from pipeline.errors import UserError
 from pipeline.settings import Settings, load_settings
@@ -109,12 +109,30 @@ def discard(yes: bool, as_json: bool, **given: Any) -> None:
     with store.connect(_url(load_settings())) as connection:
         check_named(connection, selection)
         chosen = store.identities(connection, selection)
+        if not chosen and not as_json:
+            click.echo(_nothing_to_discard(connection, selection, given))
+            return
         if not as_json:
             confirm(len(chosen), "Discard", yes=yes)
         say_if_waiting(connection)
         with store.one_at_a_time(connection):
             discarded = store.discard(connection, chosen)
-    click.echo(json.dumps({"discarded": discarded}) if as_json else f"{discarded} dead letters discarded")
+    if as_json:
+        click.echo(json.dumps({"discarded": discarded}))
+        return
+    click.echo(f"{discarded} dead letter{'s' * (discarded != 1)} discarded")
+    if discarded < len(chosen):
+        others = len(chosen) - discarded
+        are = "is left as it is" if others == 1 else "are left as they are"
+        click.echo(f"{others} {are}: replayed or discarded already")
+
+
+def _nothing_to_discard(connection: store.Connection, selection: Selection, given: dict[str, Any]) -> str:
+    if given["statuses"]:
+        return f"nothing to discard: {nothing_selected(connection, selection)}"
+    wanted = "open" if given["identities"] or given["event_id"] else "pending"
+    more = in_other_statuses(connection, selection, selectable=("exhausted",))
+    return f"nothing to discard: no {wanted} dead letter is selected{more}"
 
 
 def _show_groups(groups: list[store.Group], by: str) -> None:
@@ -158,10 +176,8 @@ def _show_rows(letters: list[Letter], total: int) -> None:
     for letter in letters:
         what = " ".join(part for part in (letter.event_type, letter.event_id) if part)
         click.echo(f"{letter.identity}\n  {letter.status}, {letter.reason}: {letter.errors_in_short}")
-        click.echo(
-            f"  {what or '(unreadable)'}, arrived {instant(letter.arrived_at)}, attempt {letter.attempt}"
-        )
-    click.echo(f"{len(letters)} of {total} dead letters")
+        click.echo(f"  {what or UNREADABLE}, arrived {instant(letter.arrived_at)}, {letter.failures}")
+    click.echo(f"{len(letters)} of {total} dead letter{'s' * (total != 1)}")
 
 
 def _rows_json(letters: list[Letter], total: int) -> str:

@@ -62,7 +62,7 @@ class PatchType(click.ParamType):
         if isinstance(value, Patch):
             return value
         try:
-            if value.lstrip()[:1] in {"[", "{"}:
+            if value.removeprefix("\ufeff").lstrip()[:1] in {"[", "{"}:
                 return read_patch(value)
             with click.open_file(value, "rb") as file:
                 return read_patch(file.read())

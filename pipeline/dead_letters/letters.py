@@ -107,6 +107,11 @@ class Letter:
         )
 
     @property
+    def failures(self) -> str:
+        """How often it has failed."""
+        return f"failed {self.attempt + 1} time{'s' * (self.attempt > 0)}"
+
+    @property
     def first_error(self) -> str:
         """The first of what is wrong, as one line."""
         return next((f"{error['path']}: {error['message']}" for error in self.errors), "")

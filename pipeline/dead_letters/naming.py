@@ -6,7 +6,7 @@ from typing import Final
 
 from pipeline.dead_letters import store
 from pipeline.dead_letters.letters import shown
-from pipeline.dead_letters.selection import Selection
+from pipeline.dead_letters.selection import UNREADABLE, Selection
 from pipeline.errors import UserError
 from streams.events import STREAM_OF_TYPE
 
@@ -35,7 +35,7 @@ def check_named(connection: store.Connection, selection: Selection) -> None:
     event_id = selection.event_id
     if event_id is not None and not store.count(connection, Selection(event_id=event_id)):
         raise UserError(f"no dead letter has the event_id {shown(event_id)}: {_what_there_is(connection)}")
-    strange = [each for each in selection.types if each not in STREAM_OF_TYPE]
+    strange = [each for each in selection.types if each not in {*STREAM_OF_TYPE, UNREADABLE}]
     if strange:
         there = store.types_there_are(connection)
         nobodys = [each for each in strange if each not in there]
@@ -55,7 +55,11 @@ def nothing_selected(connection: store.Connection, selection: Selection) -> str:
 
 
 def in_other_statuses(
-    connection: store.Connection, selection: Selection, only: Iterable[str] | None = None
+    connection: store.Connection,
+    selection: Selection,
+    only: Iterable[str] | None = None,
+    *,
+    selectable: Iterable[str] | None = None,
 ) -> str:
     """Say how many letters the same filters select in other statuses, to be put behind a sentence.
 
@@ -63,6 +67,7 @@ def in_other_statuses(
         connection: to the database.
         selection: with the statuses that select nothing.
         only: the statuses that are worth a word; None: all.
+        selectable: those that it would help to select; None: all.
 
     Returns:
         an empty text if there are none.
@@ -70,7 +75,8 @@ def in_other_statuses(
     groups = store.groups(connection, replace(selection, statuses=(), limit=None), "status")
     counts = {group.name: group.letters for group in groups if only is None or group.name in only}
     told = " and ".join(
-        f"{count} {'is' if count == 1 else 'are'} {status}, which --status {status} selects"
+        f"{count} {'is' if count == 1 else 'are'} {status}"
+        + f", which --status {status} selects" * (selectable is None or status in selectable)
         for status, count in sorted(counts.items())
     )
     return f"; {told}" if told else ""

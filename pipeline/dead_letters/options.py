@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from pipeline.dead_letters.letters import IDENTITY_FORM, Identity, check_is_text, shown
-from pipeline.dead_letters.selection import OPEN, Selection
+from pipeline.dead_letters.selection import OPEN, UNREADABLE, Selection
 from streams.dead_letters import Reason
 from streams.events import STREAMS
 from streams.topics import TOPICS
@@ -97,7 +97,12 @@ _FILTERS: Final = (
         help=f"The stream they came from: {', '.join(STREAMS)}; or a topic, if they stood on that only.",
     ),
     click.option(
-        "--type", "types", multiple=True, type=TextType(), metavar="EVENT_TYPE", help="Their event_type."
+        "--type",
+        "types",
+        multiple=True,
+        type=TextType(),
+        metavar="EVENT_TYPE",
+        help=f"Their event_type; {UNREADABLE}: those without one.",
     ),
     click.option(
         "--stage", "stages", multiple=True, type=click.Choice(["clean", "sink"]), help="Who refused."

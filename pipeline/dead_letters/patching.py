@@ -3,6 +3,7 @@
 Numbers keep every digit: amounts are decimals here, never binary floats.
 """
 
+from codecs import BOM_UTF8
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -46,7 +47,7 @@ def read_patch(text: str | bytes) -> Patch:
         PatchError: it is neither.
     """
     try:
-        given = decode_exact(text)
+        given = decode_exact(_without_mark(text))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         shown = text.decode(errors="replace") if isinstance(text, bytes) else text
         if UNFILLED in shown:
@@ -54,11 +55,11 @@ def read_patch(text: str | bytes) -> Patch:
         raise PatchError(f"the patch is no JSON: {error}") from error
     if _is_unfilled(given):
         raise PatchError(NOT_FILLED_IN)
+    if given in ([], {}):
+        raise PatchError("the patch is empty")
     if isinstance(given, dict):
-        if not given:
-            raise PatchError("the patch is empty")
         return Patch(lambda document: merge_patch(document, given))
-    if not isinstance(given, list) or not given:
+    if not isinstance(given, list):
         raise PatchError(
             "the patch is neither a JSON Patch (an array of operations) nor a JSON Merge Patch (an object)"
         )
@@ -70,6 +71,11 @@ def read_patch(text: str | bytes) -> Patch:
     return Patch(
         operations.apply, replaces_whole=first.get("op") in {"add", "replace"} and first.get("path") == ""
     )
+
+
+def _without_mark(text: str | bytes) -> str | bytes:
+    """Leave out the byte order mark that some editors put before a text."""
+    return text.removeprefix("\ufeff") if isinstance(text, str) else text.removeprefix(BOM_UTF8)
 
 
 def _is_unfilled(value: Any) -> bool:

@@ -11,9 +11,13 @@ from pipeline.dead_letters.letters import Identity, Letter, canonical_id
 OPEN: Final = ("pending", "exhausted")
 """Statuses of letters that somebody has still to do something about."""
 
+UNREADABLE: Final = "(unreadable)"
+"""Stands for the type of letters of which none could be read."""
+_TYPE: Final = f"coalesce(event_type, '{UNREADABLE}')"
+
 GROUPS: Final = {
     "reason": "reason",
-    "type": "coalesce(event_type, '(unreadable)')",
+    "type": _TYPE,
     "stream": "stream",
     "day": "((arrived_at AT TIME ZONE 'UTC')::date)::text",
     "stage": "stage",
@@ -57,7 +61,7 @@ _ONE_OF: Final = {
     "statuses": "status",
     "reasons": "reason",
     "streams": "stream",
-    "types": "event_type",
+    "types": _TYPE,
     "stages": "stage",
 }
 _BOUNDS: Final = {

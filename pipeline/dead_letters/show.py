@@ -39,18 +39,21 @@ class Shown:
 
     @property
     def failed(self) -> bytes | None:
-        """The payload that the errors are about: the correction, if that failed too."""
+        """The payload that the errors are about: the correction, if that failed too.
+
+        One that is replayed has not: the errors are of before.
+        """
         letter = self.letter
-        return letter.replayed_payload if letter.replayed_payload and letter.attempt else self.came
+        has_failed = letter.attempt > 0 and letter.status != "replayed"
+        return letter.replayed_payload if letter.replayed_payload and has_failed else self.came
 
 
 def as_text(shown: Shown) -> str:
     """Give the letter as people read it."""
     letter, lines = shown.letter, [str(shown.letter.identity)]
-    times = f"{letter.attempt + 1} time{'s' if letter.attempt else ''}"
     what = ", ".join(part for part in (letter.event_type, letter.event_id) if part) or "(unreadable)"
     occurred = f", occurred {instant(letter.occurred_at)}" if letter.occurred_at else ""
-    facts = [("status", f"{letter.status}; failed {times}; last changed {instant(letter.updated_at)}")]
+    facts = [("status", f"{letter.status}; {letter.failures}; last changed {instant(letter.updated_at)}")]
     facts += [("reason", letter.reason), ("event", what + occurred)]
     facts += [("arrived", f"{instant(letter.arrived_at)}, partition key {letter.partition_key!r}")]
     facts += [("in bronze", f"since {instant(shown.bronze_loaded_at)}" if shown.bronze_loaded_at else "no")]

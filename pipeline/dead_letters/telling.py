@@ -23,9 +23,12 @@ def outcome_text(outcome: Outcome) -> str:
         f"{outcome.sent} sent again{f' ({topics})' if topics else ''}, {outcome.corrected} corrected"
     )
     if outcome.settled:
-        lines.append(f"{outcome.settled} were facts already and are noted as replayed")
+        were = "was a fact already and is" if outcome.settled == 1 else "were facts already and are"
+        lines.append(f"{outcome.settled} {were} noted as replayed")
     if outcome.gone:
-        lines.append(f"{outcome.gone} were dealt with by someone else meanwhile")
+        lines.append(
+            f"{outcome.gone} {'was' if outcome.gone == 1 else 'were'} dealt with by someone else meanwhile"
+        )
     lines += _counted_before(outcome.counted_before)
     lines += _refusals(outcome.refused)
     return "\n".join(lines)
@@ -35,7 +38,9 @@ def fate_text(sent: int, again: Fates | None) -> str:
     """Tell what became of what was sent; None: nobody has waited for it."""
     if again is None:
         return "see what became of them: `pipeline status --wait-idle`, then `pipeline dead-letters list`"
-    lines = [f"{sent - again.total()} of them are facts now, or duplicates of one"]
+    through = sent - again.total()
+    are = "is a fact now, or a duplicate of one" if through == 1 else "are facts now, or duplicates of one"
+    lines = [f"{through} of them {are}"]
     lines += [f"{count} failed again: {reason}, {status}" for (reason, status), count in again.most_common()]
     return "\n".join(lines)
 
@@ -45,10 +50,14 @@ def forecast_text(forecast: Forecast, selected: int) -> str:
     lines = [
         f"{selected} dead letter{'s' * (selected != 1)} selected; by the rules and tables as they are now"
     ]
-    counts = [(forecast.facts, "would become facts"), (forecast.duplicates, "would be duplicates of a fact")]
-    counts += [(forecast.settled, "are facts already"), (forecast.failing.total(), "would fail again")]
-    counts += [(len(forecast.refused), "cannot be sent")]
-    lines += [f"{count:>9}  {what}" for count, what in counts if count]
+    counts = [
+        (forecast.facts, "would become facts", "would become a fact"),
+        (forecast.duplicates, "would be duplicates of a fact", "would be a duplicate of a fact"),
+        (forecast.settled, "are facts already", "is a fact already"),
+        (forecast.failing.total(), "would fail again", "would fail again"),
+        (len(forecast.refused), "cannot be sent", "cannot be sent"),
+    ]
+    lines += [f"{count:>9}  {one if count == 1 else many}" for count, many, one in counts if count]
     for reason, count in forecast.failing.most_common():
         example = forecast.examples[reason]
         lines += [f"{count:>9}  {reason}, for example {example.error}", f"{'':>11}{example.identity}"]

@@ -170,7 +170,7 @@ def _steps(trace: Trace) -> Iterator[Step]:
 
 
 def _letter_steps(letter: Letter) -> Iterator[Step]:
-    again = f", for the {letter.attempt + 1}. time" if letter.attempt else ""
+    again = f" ({letter.failures}; of earlier times only the number is kept)" if letter.attempt else ""
     refused = f"refused by {letter.processor}{again}: {letter.reason}"
     wrong = [f"{error['path']}: {error['message']}" for error in letter.errors]
     if len(wrong) > 1:

@@ -158,6 +158,7 @@ def some(epoch: int = 1) -> list[Letter]:
         (Selection(reasons=("not_json",)), "3"),
         (Selection(streams=("system-logs", "silver.sessions")), "5"),
         (Selection(types=("log",)), "5"),
+        (Selection(types=("log", "(unreadable)")), "35"),
         (Selection(stages=("sink",)), "6"),
         (Selection(since=NOON + timedelta(seconds=1)), "4"),
         (Selection(until=NOON), ""),
@@ -211,7 +212,9 @@ def test_the_list_is_of_what_is_open_and_for_programs_too(url: str, invoke: Invo
     assert [group["letters"] for group in counted["groups"]] == [4, 1]
     rows = json.loads(invoke("list", "--rows", "--limit", 2, "--json").stdout)
     assert (rows["total"], len(rows["letters"])) == (5, 2)
-    assert "5 of 5" in invoke("list", "--rows").stdout
+    assert "5 of 5 dead letters\n" in invoke("list", "--rows").stdout
+    unreadable = invoke("list", "--rows", "--type", "(unreadable)").stdout
+    assert "\n  odd, arrived 2026-03-01 12:00:00.000 UTC, failed 1 time\n1 of 1 dead letter\n" in unreadable
     assert json.loads(invoke("list", "--status", "all", "--by", "day", "--json").stdout)["letters"] == 7
 
 
@@ -344,9 +347,18 @@ def test_discarding_closes_what_is_open_and_nothing_else(url: str, invoke: Invok
         "4": "exhausted",
         "7": "replayed",
     }
-    assert invoke("discard", some()[3].identity).stdout.startswith("1 ")
-    assert invoke("discard", some()[6].identity, "--status", "all", "--yes").stdout.startswith("0 ")
+    assert invoke("discard", some()[3].identity).stdout == "1 dead letter discarded\n"
+    assert invoke("discard", some()[6].identity, "--status", "all", "--yes").stdout == (
+        "0 dead letters discarded\n1 is left as it is: replayed or discarded already\n"
+    )
     assert statuses(url)["7"] == "replayed"
+    assert invoke("discard", some()[6].identity).stdout == (
+        "nothing to discard: no open dead letter is selected; 1 is replayed\n"
+    )
+    assert invoke("discard", some()[0].identity).stdout == (
+        "nothing to discard: no open dead letter is selected; 1 is discarded\n"
+    )
+    assert json.loads(invoke("discard", some()[0].identity, "--json").stdout) == {"discarded": 0}
 
 
 def test_during_a_rebuild_or_another_replay_letters_are_left_alone(url: str, invoke: Invoke) -> None:
@@ -507,7 +519,7 @@ def test_a_letter_whose_fact_is_there_is_noted_and_not_sent(
         RETURNING 1
         """,
     )
-    assert "1 were facts already" in invoke("replay").stdout
+    assert "1 was a fact already and is noted as replayed" in invoke("replay").stdout
     assert statuses(url) == {"1": "replayed"}
     assert on_raw_topic(topics, epoch) == []
 
@@ -616,7 +628,7 @@ def test_a_dry_run_tells_by_the_real_rules_what_would_happen_and_touches_nothing
     assert "nothing was touched" in text
     clear = invoke("replay", conflict.identity, "--new-event-id", "--dry-run")
     assert clear.exit_code == 0
-    assert "1  would become facts" in clear.stdout
+    assert "1  would become a fact" in clear.stdout
     assert "sessions may have counted 1 of them under the event_id they came with" in clear.stdout
     assert query(url, "SELECT * FROM silver.dead_letters ORDER BY 4") == before
     assert on_raw_topic(topics, epoch) == []

@@ -33,6 +33,17 @@ MERGES = [
 ]
 
 
+@pytest.mark.parametrize("empty", ["[]", "{}", " [ ] "])
+def test_a_patch_without_anything_in_it_is_said_to_be_empty(empty: str) -> None:
+    with pytest.raises(PatchError, match=r"^the patch is empty$"):
+        read_patch(empty)
+
+
+@pytest.mark.parametrize("text", ['\ufeff{"a": 1}', b'\xef\xbb\xbf[{"op": "add", "path": "/a", "value": 1}]'])
+def test_a_patch_may_have_a_byte_order_mark(text: str | bytes) -> None:
+    assert read_patch(text).apply({}) == {"a": 1}
+
+
 @pytest.mark.parametrize(("target", "patch", "merged"), MERGES)
 def test_a_merge_patch_does_what_its_standard_says(target: object, patch: object, merged: object) -> None:
     assert merge_patch(target, patch) == merged

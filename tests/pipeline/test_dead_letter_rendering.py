@@ -101,6 +101,16 @@ def test_errors_of_a_correction_are_shown_in_the_correction() -> None:
     assert '"anonymous_id": ""   ← wrong' in told
 
 
+def test_errors_are_not_shown_in_a_correction_that_was_sent_after_them() -> None:
+    errors = [{"path": "$.anonymous_id", "message": "wrong"}]
+    came = viewed(anonymous_id="")
+    letter = a_letter(payload=came, replayed_payload=viewed(), attempt=1, errors=errors, status="replayed")
+    told = as_text(Shown(letter, letter.payload, NOON, ()))
+    assert '"anonymous_id": ""   ← wrong' in told
+    assert '"v-1"   ←' not in told
+    assert "failed 2 times" in told
+
+
 def test_advice_is_by_reason() -> None:
     conflict = advice(a_letter(reason="conflicting_event_id"), None)
     assert "--new-event-id" in conflict[1]
