@@ -8,8 +8,9 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.ready
 	$(BIN)/pipeline demo
 
+# Two at a time: most of the tests on real servers wait.
 test: $(VENV)/.ready lint types
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 setup: $(VENV)/.ready
 

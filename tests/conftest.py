@@ -29,6 +29,21 @@ hypothesis.settings.register_profile("long", deadline=None, max_examples=5_000)
 hypothesis.settings.load_profile("default")
 
 
+LONGEST_FILES = (
+    "tests/faults/test_faults.py",
+    "tests/integration/test_rebuild.py",
+    "tests/integration/test_dead_letter_round.py",
+    "tests/integration/test_path.py",
+    "tests/contract/test_ingest.py",
+)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, or one process is left with them when all else is done."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST_FILES))
+
+
 @pytest.fixture(scope="session")
 def new_settings(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Settings]:
     """Make settings of a platform in a home that is thrown away."""
