@@ -229,8 +229,10 @@ def _gold(trace: Trace, fact: Fact) -> str:
     order_id = next((fact.order_id for fact in trace.facts if fact.order_id), None)
     if order_id is None:
         return since + (", before the event was stored" if gold.built_at < fact.loaded_at else "")
-    if gold.order is None:
+    if gold.order is None and fact.event_type == "purchase":
         return f"does not have order {order_id} yet; {since}"
+    if gold.order is None:
+        return f"does not have order {order_id}: an order comes with its purchase; {since}"
     order = gold.order
     told = f"order {order.order_id}, number {order.order_number} of its customer, revenue {order.revenue:f}"
     told += f"; {since}"

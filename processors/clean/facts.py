@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET
@@ -79,7 +79,7 @@ def to_fact(
         if isinstance(event, InteractionEvent):
             _add_interaction(fact, event)
         elif isinstance(event, CustomerEvent):
-            fact.profile = {f: v for f in PROFILE_FIELDS if (v := getattr(event, f)) is not UNSET}
+            fact.profile = _profile(event)
         else:
             _add_transaction(fact, event, enrichment.rates)
         return CLEAN_EVENTS, fact.visitor_id, fact
@@ -106,6 +106,13 @@ def _visitor_event(
         is_late=late.is_late,
         lateness_seconds=late.seconds,
     )
+
+
+def _profile(event: CustomerEvent) -> dict[str, Any]:
+    profile = {f: v for f in PROFILE_FIELDS if (v := getattr(event, f)) is not UNSET}
+    if event.country:
+        profile["country"] = event.country.upper()
+    return profile
 
 
 def _log_event(event: Log, arrived_at: datetime, late: Lateness) -> LogEvent:

@@ -73,12 +73,13 @@ def profile_of(event: sent.CustomerEvent) -> dict[str, Any]:
 
 def _changed(event: sent.CustomerEvent) -> str:
     hidden = {True: "cleared", False: "set"}
-    return json.dumps(
-        {
-            name: hidden[value is None] if name in PERSONAL else value
-            for name, value in profile_of(event).items()
-        }
-    )
+    found = {
+        name: hidden[value is None] if name in PERSONAL else value
+        for name, value in profile_of(event).items()
+    }
+    if found.get("country"):
+        found["country"] = found["country"].upper()
+    return json.dumps(found)
 
 
 def _money_fields(event: sent.TransactionEvent, money: Money) -> dict[str, Any]:

@@ -18,6 +18,9 @@ MAX_TEXT: Final = 200
 
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}")
 
+_FINER: Final = re.compile(r"[.,][0-9]{7}")
+"""A fraction of a second with more digits than a microsecond has."""
+
 
 class BronzeRow(NamedTuple):
     """A row of a bronze table, in its order; `loaded_at` is the database's."""
@@ -98,15 +101,23 @@ def _read(value: bytes) -> tuple[str | None, _Readable]:
         return None, _NOTHING
 
 
+def _rounded(text: str) -> datetime:
+    try:
+        return msgspec.convert(text, datetime)
+    except msgspec.ValidationError:
+        return datetime.fromisoformat(text)
+
+
 def instant_of_text(text: object) -> datetime | None:
     """Give the instant, in UTC, that a text in RFC 3339 means; None if it has no offset or is none.
 
-    None too where UTC leaves the years 1 to 9999, which neither Python nor a driver can hold.
+    Digits beyond the microsecond are rounded, as they are in facts. None too where UTC leaves the years 1 to
+    9999, which neither Python nor a driver can hold.
     """
     if not isinstance(text, str):
         return None
     try:
-        instant = datetime.fromisoformat(text)
+        instant = _rounded(text) if _FINER.search(text) else datetime.fromisoformat(text)
         if instant.tzinfo is UTC:
             return instant
         return None if instant.tzinfo is None else instant.astimezone(UTC)

@@ -298,7 +298,7 @@ def test_what_changed_is_stored_without_personal_values() -> None:
             "silver_customer_events"
         ]
     )
-    assert json.loads(row.changed) == {"email": "set", "name": "cleared", "country": "de"}
+    assert json.loads(row.changed) == {"email": "set", "name": "cleared", "country": "DE"}
 
 
 def test_a_deletion_ends_personal_fields_of_before_and_a_signup_after_it_begins_anew() -> None:

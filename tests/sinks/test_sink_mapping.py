@@ -1,4 +1,6 @@
 import json
+from datetime import UTC, datetime
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -25,6 +27,7 @@ from sinks.mapping.entities import SESSIONS, customers_of, session_days_of
 from sinks.mapping.facts import STAGING, changed_fields, facts_of, signed_64
 from sinks.records import Failure, dead_letter, without_nul
 from streams.dead_letters import Reason
+from streams.events import DECODERS
 from streams.silver import Revision
 from streams.topics import CLEAN_EVENTS, CLEAN_LOGS, CLEAN_PRODUCTS
 
@@ -74,6 +77,17 @@ def test_columns_of_bronze_are_null_where_nothing_can_be_read() -> None:
 )
 def test_an_instant_needs_a_date_a_time_and_an_offset(text: object) -> None:
     assert instant_of_text(text) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2026-03-01T00:00:00.1234567Z", "2026-03-01T01:00:00.123456500+01:00", "2026-03-01T00:00:00.123457Z"],
+)
+def test_digits_beyond_the_microsecond_are_rounded_as_in_facts(text: str) -> None:
+    event = f'{{"event_type": "log", "event_id": "{UUID(int=1)}", "occurred_at": "{text}", '
+    event += '"service": "s", "level": "info", "message": "m"}'
+    expected = DECODERS["system-logs"].decode(event).occurred_at
+    assert instant_of_text(text) == expected == datetime(2026, 3, 1, 0, 0, 0, 123457, tzinfo=UTC)
 
 
 def test_each_transport_identity_is_a_row_once_and_replays_none() -> None:

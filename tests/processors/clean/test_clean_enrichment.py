@@ -285,6 +285,14 @@ def test_the_profile_holds_the_fields_that_were_present() -> None:
     assert fact_of(example("logout"))[2].profile == {}
 
 
+def test_a_profiles_country_is_in_upper_case_as_a_contexts_is() -> None:
+    lower, upper = (fact_of(example("profile_updated", country=country))[2] for country in ("de", "DE"))
+    assert lower.profile["country"] == upper.profile["country"] == "DE"
+    assert fact_of(example("profile_updated", country=None))[2].profile["country"] is None
+    # What was sent is told apart all the same.
+    assert lower.content_hash != upper.content_hash
+
+
 @pytest.mark.parametrize(
     ("event", "topic", "key"),
     [
