@@ -72,6 +72,9 @@ def read_out(url: str, folder: Path) -> list[tuple[str, Path, int]]:
     """
     found = []
     with psycopg.connect(url) as connection:
+        # So that rows come in the same order each time, and a table's files have each row once.
+        connection.execute("SET synchronize_seqscans = off")
+        connection.execute("SET max_parallel_workers_per_gather = 0")
         for table in loaded_tables():
             size, rows = connection.execute(
                 sql.SQL("SELECT coalesce(sum(pg_column_size(t)), 0)::bigint, count(*) FROM {} AS t").format(
