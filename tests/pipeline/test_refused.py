@@ -6,7 +6,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from dead_letter_examples import EPOCH_MS, NOON, viewed
+from dead_letter_examples import EPOCH_MS, NOON, OTHER_ID, viewed
 from offline_path import OfflinePath
 
 from pipeline.settings import Settings
@@ -37,13 +37,15 @@ def test_only_visitors_whose_figures_differ_now_are_named_and_only_their_records
     path: OfflinePath, database: str
 ) -> None:
     second, third = {"anonymous_id": "v-2"}, {"customer_id": "c-3"}
-    path.send(
-        arrived(number, viewed(**of_whom)) for number, of_whom in enumerate(({}, second, third, third), 1)
-    )
+    own = {**second, "event_id": OTHER_ID, "occurred_at": "2026-03-01T10:00:00Z"}
+    sent = ({}, second, third, third, own)
+    path.send(arrived(number, viewed(**of_whom)) for number, of_whom in enumerate(sent, 1))
     refused = check_conservation(database).refused
     assert refused is not None
     assert refused.visitors == (Visitor("c-3", is_customer=True), Visitor("v-2", is_customer=False))
     assert refused.records == 3
+    # A rebuild of named visitors takes nobody who has no fact.
+    assert refused.remedy == "pipeline rebuild"
     with psycopg.connect(database, autocommit=True) as connection:
         # As a rebuild of this customer leaves it.
         connection.execute("DELETE FROM silver.silver_sessions WHERE visitor_id = 'c-3'")
@@ -51,7 +53,7 @@ def test_only_visitors_whose_figures_differ_now_are_named_and_only_their_records
         assert refused is not None
         assert (refused.records, refused.remedy) == (1, "pipeline rebuild --visitor=v-2")
         # What differs for another reason is not blamed on the records that were put right.
-        connection.execute("DELETE FROM silver.silver_sessions")
+        connection.execute("DELETE FROM silver.silver_sessions WHERE started_at > '2026-03-01T11:00:00Z'")
         report = check_conservation(database)
     assert not report.is_conserved
     assert report.refused is None
