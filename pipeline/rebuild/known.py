@@ -15,21 +15,21 @@ def unknown_visitors(
     visitors: Collection[str],
     advance: Callable[[int], None] = lambda _: None,
 ) -> set[str]:
-    """Give those who have neither a fact nor a record in bronze.
+    """Give those who have neither a fact nor a session nor a record in bronze.
 
-    Facts are looked at first, which is quick. Bronze is only read for who has none: all records of that
-    visitor may have been refused.
+    Tables of silver are looked at first, which is quick; a session may be of what was refused since. Bronze
+    is only read for who is in none: all records of that visitor may have been refused at once.
 
     Args:
         connection: in a transaction.
         visitors: customers' or anonymous ids.
         advance: told how many more records of bronze were read.
     """
-    facts = " UNION ".join(
+    in_silver = " UNION ".join(
         f"SELECT visitor_id FROM silver.{table} WHERE visitor_id = ANY(%(visitors)s)"  # noqa: S608  (names of our own)
-        for table in VISITOR_FACTS
+        for table in (*VISITOR_FACTS, "silver_sessions")
     )
-    found = connection.execute(facts.encode(), {"visitors": list(visitors)}).fetchall()
+    found = connection.execute(in_silver.encode(), {"visitors": list(visitors)}).fetchall()
     unknown = set(visitors) - {visitor for (visitor,) in found}
     for stream in STREAMS if unknown else ():
         for record in bronze_records(connection, stream):

@@ -156,10 +156,10 @@ def rebuild_visitors(
         wanted = set(visitors) | linked_visitors(connection, visitors)
         _require_bronze(connection, wanted, accept_loss=accept_loss)
         computed.run(connection, wanted=lambda value: visitor_of(value) in wanted, advance=advance)
-        if not computed.fed:
-            raise UserError("bronze has no record of them: are the ids right? Nothing was changed")
         settled = tables.settle_letters(connection)
         vanished = tables.vanished_session_days(connection, wanted)
+        if not computed.fed:
+            _require_sessions_only(connection, wanted, vanished)
         revisions = Revisions(settings, computed, folder)
         with _gold_held(connection):
             changing()
@@ -219,6 +219,20 @@ def _require_bronze(
         raise UserError(
             f"{lost} facts came on days that bronze no longer has: a rebuild would lose them, and all that "
             f"follows from them. To accept that, run this again with --accept-loss"
+        )
+
+
+def _require_sessions_only(
+    connection: psycopg.Connection[Any], visitors: Collection[str], vanished: Collection[object]
+) -> None:
+    """Refuse to go on without a record, unless sessions are all that is there, of what was refused since."""
+    if not vanished:
+        raise UserError("bronze has no record of them: are the ids right? Nothing was changed")
+    profiles = "SELECT FROM silver.silver_customers WHERE customer_id = ANY(%s) LIMIT 1"
+    if connection.execute(profiles.encode(), (list(visitors),)).fetchone() is not None:
+        raise UserError(
+            "nothing of theirs in bronze is a fact, but there is a profile, whose state only a whole rebuild "
+            "begins anew: run `pipeline rebuild` without naming any. Nothing was changed"
         )
 
 
