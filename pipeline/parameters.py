@@ -28,6 +28,22 @@ class SecondsType(click.ParamType):
         return seconds
 
 
+class RateType(click.ParamType):
+    """Events a second, above 0."""
+
+    name = "rate"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read it."""
+        try:
+            rate = float(value)
+        except ValueError:
+            rate = math.nan
+        if not 0 < rate < math.inf:
+            self.fail(f"{value!r} is no rate, a number above 0", param, ctx)
+        return rate
+
+
 class DayType(click.ParamType):
     """A day."""
 

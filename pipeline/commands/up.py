@@ -20,6 +20,7 @@ from pipeline.local.platform import LocalPlatform
 from pipeline.local.programs import default_workers, producer
 from pipeline.local.signals import stop_by_signals
 from pipeline.local.supervisor import State
+from pipeline.parameters import RateType
 from pipeline.prepare import start_pipeline
 from pipeline.settings import load_settings
 from pipeline.status import RAW, Status, look, wait_drained
@@ -37,7 +38,7 @@ DRAIN_SECONDS = 30.0
 @click.option(
     "--no-produce", is_flag=True, help="Without synthetic events: bring your own by `pipeline load`."
 )
-@click.option("--rate", default=20.0, show_default=True, help="Synthetic events a second.")
+@click.option("--rate", type=RateType(), default=20.0, show_default=True, help="Synthetic events a second.")
 def up(no_produce: bool, rate: float) -> None:
     """Run the whole pipeline on this machine, until Ctrl-C; state is kept, and the next `up` goes on."""
     settings = load_settings()

@@ -20,6 +20,13 @@ def test_a_time_that_is_none_is_refused(seconds: str) -> None:
     assert "is no number of seconds, 0 or more" in done.stderr
 
 
+@pytest.mark.parametrize("rate", ["0", "-1", "nan", "inf", "fast"])
+def test_a_rate_that_nothing_can_be_sent_at_is_refused(rate: str) -> None:
+    done = CliRunner().invoke(cli.pipeline, ["up", "--rate", rate])
+    assert done.exit_code == click.UsageError.exit_code
+    assert "is no rate, a number above 0" in done.stderr
+
+
 @pytest.mark.parametrize("option", ["--customer", "--visitor"])
 @pytest.mark.parametrize(("value", "why"), [(NO_TEXT, "is no text"), ("", "is empty"), (" ", "is empty")])
 def test_an_id_that_no_event_can_have_is_refused(option: str, value: str, why: str) -> None:
