@@ -60,37 +60,28 @@ _DIFFERING: Final = """
         FROM events GROUP BY visitor_id
     )
 
-    SELECT visitor_id, EXISTS (SELECT FROM orders WHERE orders.visitor_id = differing.visitor_id) AS has_facts
-    FROM (
-        SELECT visitor_id FROM facts FULL JOIN sessions USING (visitor_id)
-        WHERE (coalesce(facts.events, 0), coalesce(facts.purchases, 0), coalesce(facts.revenue, 0))
-            <> (coalesce(sessions.events, 0), coalesce(sessions.purchases, 0), coalesce(sessions.revenue, 0))
-        UNION
-        SELECT customer_id FROM silver.silver_customers AS customer
-        LEFT JOIN orders ON orders.visitor_id = customer.customer_id
-        WHERE customer_id = ANY(%(visitors)s)
-            AND (customer.orders, customer.total_spent)
-            <> (coalesce(orders.orders, 0), coalesce(orders.spent, 0))
-    ) AS differing
+    SELECT visitor_id FROM facts FULL JOIN sessions USING (visitor_id)
+    WHERE (coalesce(facts.events, 0), coalesce(facts.purchases, 0), coalesce(facts.revenue, 0))
+        <> (coalesce(sessions.events, 0), coalesce(sessions.purchases, 0), coalesce(sessions.revenue, 0))
+    UNION
+    SELECT customer_id FROM silver.silver_customers AS customer
+    LEFT JOIN orders ON orders.visitor_id = customer.customer_id
+    WHERE customer_id = ANY(%(visitors)s)
+        AND (customer.orders, customer.total_spent) <> (coalesce(orders.orders, 0), coalesce(orders.spent, 0))
 """
 
 
 @dataclass(frozen=True)
 class Refused:
-    """Records that the database refused, of visitors whose sessions or totals differ from their facts now.
-
-    `some_have_no_fact`: all that some of them have sent was refused. A rebuild of named visitors takes nobody
-    of whom it finds nothing to make again, so it has to be a whole one.
-    """
+    """Records that the database refused, of visitors whose sessions or totals differ from their facts now."""
 
     records: int
     visitors: tuple[Visitor, ...]
-    some_have_no_fact: bool = False
 
     @property
     def remedy(self) -> str:
         """The command that takes them out again."""
-        if self.some_have_no_fact or len(self.visitors) > MOST_VISITORS:
+        if len(self.visitors) > MOST_VISITORS:
             return "pipeline rebuild"
         named = (
             f"--{'customer' if each.is_customer else 'visitor'}={each.visitor_id}" for each in self.visitors
@@ -109,8 +100,6 @@ def find_refused(connection: psycopg.Connection[Any]) -> Refused | None:
     payloads = [payload for (payload,) in connection.execute(_REFUSED_AFTER).fetchall()]
     whose = [visitor for payload in payloads if (visitor := who_of(payload)) is not None]
     ids = sorted({visitor.visitor_id for visitor in whose})
-    differing = dict(connection.execute(_DIFFERING, {"visitors": ids}).fetchall())
+    differing = {row[0] for row in connection.execute(_DIFFERING, {"visitors": ids}).fetchall()}
     found = [visitor for visitor in whose if visitor.visitor_id in differing]
-    if not found:
-        return None
-    return Refused(len(found), tuple(sorted(set(found))), some_have_no_fact=not all(differing.values()))
+    return Refused(len(found), tuple(sorted(set(found)))) if found else None

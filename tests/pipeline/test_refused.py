@@ -44,8 +44,7 @@ def test_only_visitors_whose_figures_differ_now_are_named_and_only_their_records
     assert refused is not None
     assert refused.visitors == (Visitor("c-3", is_customer=True), Visitor("v-2", is_customer=False))
     assert refused.records == 3
-    # A rebuild of named visitors takes nobody who has no fact.
-    assert refused.remedy == "pipeline rebuild"
+    assert refused.remedy == "pipeline rebuild --customer=c-3 --visitor=v-2"
     with psycopg.connect(database, autocommit=True) as connection:
         # As a rebuild of this customer leaves it.
         connection.execute("DELETE FROM silver.silver_sessions WHERE visitor_id = 'c-3'")
