@@ -38,14 +38,18 @@ def require_agreement(
         TopicsError: the topics have another number of partitions, or there are none.
     """
     today = decisive_settings(settings)
+    attached = attached_supervisor(settings) is not None
+    noted = noted_settings(settings.home) if attached else {}
+    if noted and not differing(noted, today):
+        return None  # its workers have looked at the topics
     if not recreate_topics:
         names = [topic.name for topic in (*TOPICS, *changelogs(settings))]
         check_topics(partition_counts(AdminClient(settings.kafka.librdkafka())), names, settings.partitions)
-    if attached_supervisor(settings) is not None:
-        other = differing(noted_settings(settings.home), today)
+    if attached:
+        other = differing(noted, today)
         told = [name for name in other if not (recreate_topics and name == PARTITIONS)]
         if told:
-            raise UserError(refusal(told, noted_settings(settings.home), today), exit_code=CONFIGURATION)
+            raise UserError(refusal(told, noted, today), exit_code=CONFIGURATION)
         return start_again(today) if other else None
     state = {} if recreate_topics else _of_state(settings)
     other = differing(state, today)
