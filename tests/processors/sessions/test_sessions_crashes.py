@@ -38,7 +38,9 @@ def torn(folder: Path, events: Events, end: int, at_step: int, survivors: set[by
     return world
 
 
-@pytest.mark.parametrize("survivors", [{FIRST}, {SECOND}, {FIRST, SECOND}, set()], ids=["first", "second", "both", "none"])
+@pytest.mark.parametrize(
+    "survivors", [{FIRST}, {SECOND}, {FIRST, SECOND}, set()], ids=["first", "second", "both", "none"]
+)
 @pytest.mark.parametrize("at_step", [0, 1, 2])
 @pytest.mark.parametrize("local", ["lost", "kept"])
 def test_a_session_that_moves_over_midnight_is_whole_whatever_part_of_it_was_written(
