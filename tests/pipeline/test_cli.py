@@ -124,6 +124,15 @@ def deaf() -> Iterator[Deaf]:
     server.close()
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Let programs heed SIGINT also when the tests run in the background, where a shell has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -148,6 +157,7 @@ def test_an_interruption_is_told_in_one_line_and_by_its_exit_code(
     assert errors.strip() == message
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_an_interruption_at_a_question_is_one(tmp_path: Path) -> None:
     (tmp_path / "home" / "kafka").mkdir(parents=True)
     with subprocess.Popen(
