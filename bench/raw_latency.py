@@ -81,7 +81,7 @@ def step(settings: Settings, rate: float, seconds: float, warm_up: float, first:
     """Measure at one rate; gives the figures."""
     url = settings.postgres_url.get_secret_value()
     count = int(rate * (warm_up + seconds))
-    config = ProduceConfig(seed=first % 10**6, end=datetime.now(UTC), count=count, days=1, customers=5_000)
+    config = ProduceConfig(seed=first // 10**9, end=datetime.now(UTC), count=count, days=1)
     load = list(raw_messages(make_records(config), first))
     split = int(rate * warm_up)
     probes = watched(int(WATCHED_A_SECOND * seconds), first + 5 * 10**8)
