@@ -4,7 +4,7 @@
 
 Starts Kafka, Postgres, one `process` and one `sink` worker in a home that is thrown away. The synthetic
 shop's events of all four streams are produced to the raw topics at 10, 50 and 80 % of `--rate`, which is best
-the throughput that `bench.pipeline` found on this machine. Some purchases a second among them are watched:
+the throughput that `bench.throughput` found on this machine. Some purchases a second among them are watched:
 an event's clock starts just before it is handed to the producer and stops when a query has returned its id.
 """
 

@@ -1,6 +1,6 @@
 """The real pipeline, from raw topics to all tables in Postgres, against what Kafka and Postgres alone can do.
 
-    .venv/bin/python -m bench.pipeline --events 1000000 --rounds 3
+    .venv/bin/python -m bench.throughput --events 1000000 --rounds 3
 
 Each round, in a home that is thrown away: the synthetic shop's events of all four streams are written to the
 raw topics; `process` and `sink` workers, one of each, drain them into bronze and all silver tables. Then the
@@ -209,7 +209,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
-        "--json", type=Path, default=Path("bench/results/pipeline.json"), help="where to write to"
+        "--json", type=Path, default=Path("bench/results/throughput.json"), help="where to write to"
     )
     given = parser.parse_args()
     rounds = []
