@@ -2,6 +2,7 @@
 
 import signal
 
+from tests.faults.clock import ClockJumps
 from tests.faults.controls import BookPastAHole, Broken, DroppedBatches
 from tests.faults.disks import FullDisk
 from tests.faults.fault import Fault
@@ -112,6 +113,7 @@ def all_faults(kills: int) -> list[Fault]:
             kills=kills - behind,
             crews=(("process", "process-2"), ("sink", "sink-2"), ("ingest", "ingest-daemon"), ("producer",)),
         ),
+        ClockJumps("clock jumps", "daemon"),
         FullDisk("disk of local state full"),
         FullDisk("disk of Postgres full", folder="postgres", megabytes=400, program="postgres"),
         *CONTROLS,
