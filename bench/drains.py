@@ -8,20 +8,18 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
-from zlib import crc32
 
 import psutil
 from confluent_kafka import Producer
 
+from bench.raw import raw_message
 from pipeline.local.platform import LocalPlatform
 from pipeline.settings import Settings
 from pipeline.status import PROCESSED, SUNK
 from producer.records import Record
-from streams.events import key_of
 from streams.ingest.messages import Message
 from streams.lag import topic_lags
-from streams.topics import PROCESS_GROUP, SINK_GROUP, raw_topic
-from streams.transport import TransportIdentity, to_headers
+from streams.topics import PROCESS_GROUP, SINK_GROUP
 
 POLL_SECONDS: Final = 0.5
 MOST_UNDER_WAY: Final = 50_000
@@ -36,18 +34,8 @@ def raw_messages(records: Iterable[Record], first: int = 0) -> Iterator[Message]
         first: of their sequence numbers; runs on the same topics must not overlap.
     """
     arrived_at_ms = round(time.time() * 1000)
-    for number, record in enumerate(records, start=1):
-        identity = TransportIdentity(
-            stream=record.stream,
-            stream_epoch=1,
-            shard=f"shardId-{crc32(record.partition_key.encode()) % 2:012d}",
-            sequence_number=str(10**20 + first + number),
-            sub_sequence_number=0,
-            partition_key=record.partition_key,
-            arrived_at_ms=arrived_at_ms,
-        )
-        key = key_of(record.value, record.partition_key)
-        yield Message(raw_topic(record.stream), key, record.value, to_headers(identity))
+    for number, record in enumerate(records, start=first + 1):
+        yield raw_message(record, number, arrived_at_ms)
 
 
 def write(settings: Settings, records: Iterable[Record], first: int = 0) -> int:

@@ -8,17 +8,14 @@ from itertools import chain, islice
 from itertools import count as counting
 from pathlib import Path
 from typing import Protocol
-from zlib import crc32
 
 from confluent_kafka import Producer
 
+from bench.raw import raw_message
 from producer.ledger import LedgerWriter
 from producer.records import Record
 from producer.run import ProduceConfig, make_records
-from streams.events import key_of
 from streams.kafka import KafkaConfig
-from streams.topics import raw_topic
-from streams.transport import TransportIdentity, to_headers
 
 EPOCH = 1_700_000_000_000
 RUN = 12_000
@@ -69,21 +66,13 @@ class RawTopics:
         failed: list[object] = []
         for record in records:
             self._sent += 1
-            identity = TransportIdentity(
-                stream=record.stream,
-                stream_epoch=EPOCH,
-                shard=f"shardId-{crc32(record.partition_key.encode()) % 2:012d}",
-                sequence_number=str(10**20 + self._sent),
-                sub_sequence_number=0,
-                partition_key=record.partition_key,
-                arrived_at_ms=arrived_at_ms,
-            )
+            message = raw_message(record, self._sent, arrived_at_ms, epoch=EPOCH)
             for _ in range(2 if self._sent % READ_AGAIN == 0 else 1):
                 self._producer.produce(
-                    raw_topic(record.stream),
-                    record.value,
-                    key_of(record.value, record.partition_key),
-                    headers=to_headers(identity),
+                    message.topic,
+                    message.value,
+                    message.key,
+                    headers=message.headers,
                     on_delivery=lambda error, _message: failed.append(error) if error else None,
                 )
         if self._producer.flush(DELIVERY_SECONDS + 5) or failed:

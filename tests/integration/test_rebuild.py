@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import msgspec
 import psycopg
@@ -15,6 +14,7 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
+from bench.raw import raw_message
 from pipeline.errors import UserError
 from pipeline.local.attached import stopped_workers
 from pipeline.local.platform import LocalPlatform
@@ -33,10 +33,8 @@ from sinks.rebuild import SCRATCH, TABLES
 from sinks.schema import metadata
 from streams.engine.crash import EXIT_OPERATOR
 from streams.engine.offline import partition_of
-from streams.events import key_of
 from streams.groups import members_of
 from streams.topics import SINK_GROUP, raw_topic
-from streams.transport import TransportIdentity, to_headers
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
@@ -59,21 +57,8 @@ class Pipeline:
         """Send records that arrive after all that were sent before."""
         for record in records:
             self._sent += 1
-            identity = TransportIdentity(
-                stream=record.stream,
-                stream_epoch=EPOCH,
-                shard=f"shardId-{crc32(record.partition_key.encode()) % 2:012d}",
-                sequence_number=str(10**20 + self._sent),
-                sub_sequence_number=0,
-                partition_key=record.partition_key,
-                arrived_at_ms=ARRIVED_AT_MS + self._sent,
-            )
-            self._producer.produce(
-                raw_topic(record.stream),
-                record.value,
-                key_of(record.value, record.partition_key),
-                headers=to_headers(identity),
-            )
+            message = raw_message(record, self._sent, ARRIVED_AT_MS + self._sent, epoch=EPOCH)
+            self._producer.produce(message.topic, message.value, message.key, headers=message.headers)
             self._producer.poll(0)
         self._producer.flush()
 
