@@ -43,8 +43,9 @@ test-long: $(VENV)/.ready
 # Processes killed at every point and at random, services that die: takes about an hour. See docs/faults.md.
 KILLS ?= 300
 SEED ?= 1
+BACKLOG ?= 5000000
 faults: $(VENV)/.ready
-	$(BIN)/python -m tests.faults --kills $(KILLS) --seed $(SEED) --docs docs/faults.md
+	$(BIN)/python -m tests.faults --kills $(KILLS) --backlog $(BACKLOG) --seed $(SEED) --docs docs/faults.md
 
 # Hostile records through cleaning, N of them.
 N ?= 1000000

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from tests.faults.catalogue import all_faults, short_faults
+from tests.faults.catalogue import BACKLOG, all_faults, short_faults
 from tests.faults.report import markdown
 from tests.faults.results import Results
 from tests.faults.run import run_faults
@@ -18,6 +18,9 @@ from tests.faults.run import run_faults
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--only", multiple=True, help="Faults whose name has this in it; may be repeated.")
 @click.option("--kills", type=click.IntRange(1), default=300, show_default=True, help="Of the random soak.")
+@click.option(
+    "--backlog", type=click.IntRange(1), default=BACKLOG, show_default=True, help="Records that wait."
+)
 @click.option("--seed", type=int, default=1, show_default=True, help="Of events and strikes.")
 @click.option("--short", is_flag=True, help="A few of each kind, in two minutes.")
 @click.option("--list", "show", is_flag=True, help="Name the faults and end.")
@@ -32,6 +35,7 @@ def main(
     *,
     only: tuple[str, ...],
     kills: int,
+    backlog: int,
     seed: int,
     short: bool,
     show: bool,
@@ -44,7 +48,7 @@ def main(
     Exit code 0 only if every fault struck, nothing was lost or doubled or differs, and every step that was
     broken on purpose was found.
     """
-    faults = short_faults() if short else all_faults(kills)
+    faults = short_faults() if short else all_faults(kills, backlog)
     faults = [fault for fault in faults if not only or any(part in fault.name for part in only)]
     if not faults:
         raise click.UsageError("no fault has such a name: see --list")
@@ -60,6 +64,8 @@ def main(
 
     chosen = [part for name in only for part in ("--only", name)] + (["--short"] if short else [])
     drawn = ["--kills", str(kills), "--seed", str(seed)]
+    if backlog != BACKLOG:
+        drawn += ["--backlog", str(backlog)]
     command = shlex.join(["python", "-m", "tests.faults", *chosen, *drawn])
     names = list(dict.fromkeys(fault.name for fault in (*all_faults(kills), *short_faults())))
     results = Results(out, names, f"{command}  # {datetime.now(UTC):%Y-%m-%d %H:%M}", add=add)

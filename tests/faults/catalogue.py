@@ -2,6 +2,7 @@
 
 import signal
 
+from tests.faults.backlog import Backlog
 from tests.faults.clock import ClockJumps
 from tests.faults.controls import BookPastAHole, Broken, DroppedBatches
 from tests.faults.disks import FullDisk
@@ -38,6 +39,8 @@ INGEST_POINTS = {
 }
 PRODUCER_POINTS = {"producer.before_put": 4, "producer.after_put": 4, "producer.after_ledger": 4}
 
+BACKLOG = 5_000_000
+
 CONTROLS: list[Fault] = [
     Broken(
         "done before acknowledgement",
@@ -64,11 +67,12 @@ CHECKPOINT_CONTROL: Fault = Broken(
 )
 
 
-def all_faults(kills: int) -> list[Fault]:
+def all_faults(kills: int, backlog: int = BACKLOG) -> list[Fault]:
     """Give all, those of one world together.
 
     Args:
         kills: of the random soak; two thirds behind Kinesis, one third with it.
+        backlog: how many records wait before live ones come.
     """
     behind = -(-kills * 2 // 3)
     return [
@@ -116,6 +120,7 @@ def all_faults(kills: int) -> list[Fault]:
         ClockJumps("clock jumps", "daemon"),
         FullDisk("disk of local state full"),
         FullDisk("disk of Postgres full", folder="postgres", megabytes=400, program="postgres"),
+        Backlog("a backlog before live events", "in-process", records=backlog),
         *CONTROLS,
         CHECKPOINT_CONTROL,
     ]

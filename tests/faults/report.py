@@ -48,7 +48,7 @@ class Row:
     `repeated`: records that were written to the topics again and absorbed by the tables. `own_exits`: exits
     by which workers helped themselves, by program. `must_be_found`: a step was broken on purpose, and the
     comparison must not be clean. `skipped`: why it could not be made here. `error`: why it did not
-    strike, or how the pipeline did not come through.
+    strike, or how the pipeline did not come through. `figures`: what else was measured, by name.
     """
 
     fault: str
@@ -62,6 +62,7 @@ class Row:
     must_be_found: bool = False
     skipped: str = ""
     error: str = ""
+    figures: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_as_it_must_be(self) -> bool:
@@ -87,6 +88,10 @@ def markdown(rows: Iterable[Row]) -> str:
         if len(faults) > 1:
             lines.append(_line(total(faults)))
         text = HEADER + "".join(lines)
+    for row in faults:
+        if row.figures:
+            text += f"\n| {row.fault} | |\n|---|---|\n"
+            text += "".join(f"| {name} | {figure} |\n" for name, figure in row.figures.items())
     if controls:
         text += "\nBroken on purpose, and found:\n\n" if faults else ""
         text += "| step | struck | records sent | lost | doubled | differing | found |\n"
@@ -127,6 +132,7 @@ def total(rows: Sequence[Row], fault: str = "**all**") -> Row:
         own_exits=dict(sum((Counter(row.own_exits) for row in rows), Counter())),
         must_be_found=all(row.must_be_found for row in rows),
         error="\n".join(row.error for row in rows if row.error),
+        figures=rows[-1].figures,
     )
 
 

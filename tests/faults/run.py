@@ -72,6 +72,7 @@ def run_fault(fault: Fault, world: World, say: Callable[[str], None]) -> Row:
     """Run one fault, wait until all is through, judge."""
     say(f"--- {fault.name} (seed {world.seed})")
     world.hits.clear()
+    world.figures.clear()
     failed = ""
     sent, exits, repeated, began = world.feed.sent, world.exits(), world.repeated(), time.monotonic()
     try:
@@ -99,6 +100,7 @@ def run_fault(fault: Fault, world: World, say: Callable[[str], None]) -> Row:
         own,
         fault.must_be_found,
         error=failed,
+        figures=dict(world.figures),
     )
     found = f"lost {verdict.lost}, doubled {verdict.doubled}, differing {verdict.differing}"
     say(

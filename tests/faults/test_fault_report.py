@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from tests.faults.report import Hit, Row, Verdict, as_values, markdown, merged, rows_of, with_table
@@ -113,3 +114,13 @@ def test_what_was_found_is_kept_after_each_fault_and_added_to(tmp_path: Path) ->
     assert (tmp_path / "faults.md").read_text() == markdown([row("one"), row("two")])
     Results(tmp_path, ["one", "two"], "the third", add=False).keep(row("two"))
     assert (tmp_path / "faults.md").read_text() == markdown([row("two")])
+
+
+def test_what_else_was_measured_stands_below_the_table_and_survives() -> None:
+    loaded = row("load")
+    loaded.figures = {"drained": "in 5 s", "most memory": "7 MB"}
+    table = markdown([row("one"), loaded])
+    assert table.endswith("\n| load | |\n|---|---|\n| drained | in 5 s |\n| most memory | 7 MB |\n")
+    assert rows_of(json.loads(json.dumps(as_values([loaded])))) == [loaded]
+    (newer,) = merged([loaded], [replace(loaded, seeds=[2], figures={"drained": "in 4 s"})], ["load"])
+    assert newer.figures == {"drained": "in 4 s"}

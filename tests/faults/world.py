@@ -128,6 +128,7 @@ class World:
         self.kind = kind
         self.seed = seed
         self.hits: list[Hit] = []
+        self.figures: dict[str, str] = {}
         self.captured = 0
         self.ledgers = [self.home / "ledger" / "feed.jsonl"]
         self._lock = threading.Lock()
@@ -224,6 +225,10 @@ class World:
         return KinesisStreams(
             self.settings.model_copy(update={"kinesis_endpoint": endpoint}), self.ledgers[0]
         )
+
+    def sender_behind(self) -> Sender:
+        """Give a sender behind Kinesis, with the same ledger."""
+        return RawTopics(self.settings.kafka, self.ledgers[0])
 
     # -- programs
 
