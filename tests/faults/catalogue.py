@@ -12,7 +12,6 @@ from tests.faults.kills import ComingAndGoing, KillAt, LostState, RandomKills, Z
 from tests.faults.services import Deadlocks, LostConnections, ServiceGoes
 
 # Each failpoint by the pass at which it strikes: not the first, so that something has been done before.
-EPOCH_POINTS = {"stage.before_epoch": 2, "stage.after_epoch": 2}
 STAGE_POINTS = {
     "stage.before_output": 3,
     "stage.before_changelog": 5,
@@ -76,7 +75,9 @@ def all_faults(kills: int, backlog: int = BACKLOG) -> list[Fault]:
     """
     behind = -(-kills * 2 // 3)
     return [
-        KillAt("process at the start of its state", worker="process", points=EPOCH_POINTS),
+        # A state begins once, when there is none: each in a pipeline that nothing has run in.
+        KillAt("process before its state begins", alone=True, points={"stage.before_epoch": 2}),
+        KillAt("process when its state has begun", alone=True, points={"stage.after_epoch": 2}),
         KillAt("process at each point", worker="process", points=STAGE_POINTS | BATCH_POINTS),
         KillAt("sink at each point", worker="sink", points=SINK_POINTS | BATCH_POINTS),
         Zombie(
