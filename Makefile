@@ -40,7 +40,7 @@ unit: $(VENV)/.ready
 test-long: $(VENV)/.ready
 	$(BIN)/pytest --hypothesis-profile=long --timeout=0 -m 'not real and not daemon'
 
-# Processes killed at every point and at random, services that die: takes about an hour. See docs/faults.md.
+# Processes killed at every point and at random, services that die, a backlog: takes 50 minutes. See docs/faults.md.
 KILLS ?= 300
 SEED ?= 1
 BACKLOG ?= 5000000
