@@ -18,6 +18,7 @@ import psycopg
 from sinks.database import Database
 from sinks.migrate import upgrade
 from sinks.registry import SINKS, open_database
+from streams.engine.batch import placed
 from streams.facts import RAW_AT, VisitorEvent, encode_fact
 from streams.silver import Identity, encode_silver
 from streams.topics import CLEAN_EVENTS, SILVER_IDENTITIES, raw_topic
@@ -125,7 +126,7 @@ def measure(database: Database, topic: str, make: Callable[[int], Made], rows: i
     for what in ("new", "again"):
         began, cpu = time.perf_counter(), time.process_time()
         for records in batches:
-            SINKS[topic](database, records, 0)
+            SINKS[topic](database, placed(records, 0))
         seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
         print(
             f"{topic:20} {make.__name__:16} {what:6} {rows / seconds:10,.0f} rows/s"

@@ -6,7 +6,7 @@ from sinks.database import Database
 from sinks.registry import SINKS
 from sinks.registry import Sink as Write
 from streams.dead_letters import dead_letter_key, encode_dead_letter
-from streams.engine.batch import Batch, Output, Sink
+from streams.engine.batch import Batch, Output, Sink, placed
 from streams.topics import DEAD_LETTERS
 
 
@@ -25,13 +25,15 @@ class TopicSink:
         self._write = write
         self._database = database
 
-    def write(self, batch: Batch) -> Sequence[Output]:
-        """Write a batch; blocks until it is committed.
+    def write(self, group: Sequence[Batch]) -> Sequence[Output]:
+        """Write batches together, in one transaction; blocks until it is committed.
 
         Raises:
             DatabaseUnavailableError: the database stayed away.
         """
-        letters = self._write(self._database, batch.records, batch.partition)
+        letters = self._write(
+            self._database, [one for batch in group for one in placed(batch.records, batch.partition)]
+        )
         return [
             Output(DEAD_LETTERS, dead_letter_key(letter), encode_dead_letter(letter)) for letter in letters
         ]

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 import msgspec
 
 from streams.dead_letters import DeadLetter, FieldError, Reason
-from streams.engine.batch import Record
+from streams.engine.batch import Placed, Record
 from streams.transport import TransportIdentity, identity_of
 
 Decoded = TypeVar("Decoded")
@@ -62,13 +62,12 @@ def dead_letter(
     )
 
 
-def foreign_letter(
-    topic: str, partition: int, record: Record, message: str, failed_at: datetime
-) -> DeadLetter:
+def foreign_letter(topic: str, placed: Placed, message: str, failed_at: datetime) -> DeadLetter:
     """Give the dead letter of a record that is none of ours, or of an entity that cannot be stored.
 
     It has no identity of Kinesis: the topic stands for the stream, its place in the topic for the rest.
     """
+    partition, record = placed
     return dead_letter(
         identity_of(topic, partition, record),
         Failure(Reason.REFUSED_BY_SINK, message),

@@ -13,7 +13,7 @@ from sinks.writers.dead_letters import write_dead_letters
 from sinks.writers.entities import write_entities
 from sinks.writers.facts import write_facts
 from streams.dead_letters import DeadLetter
-from streams.engine.batch import Record
+from streams.engine.batch import Placed
 from streams.events import STREAMS
 from streams.topics import (
     CLEAN_EVENTS,
@@ -28,9 +28,10 @@ from streams.topics import (
     raw_topic,
 )
 
-Sink = Callable[[Database, Sequence[Record], int], list[DeadLetter]]
-"""Writes a batch of the partition of that number, durable when it returns. What it gives back is still to be
-sent to the dead letters' topic, and acknowledged, before the batch is done. Blocks; for any thread."""
+Sink = Callable[[Database, Sequence[Placed]], list[DeadLetter]]
+"""Writes records of a topic, those of a partition in their order; they are durable when it returns. What it
+gives back is still to be sent to the dead letters' topic, and acknowledged, before they are done. Blocks; for
+any thread."""
 
 SINKS: Final[Mapping[str, Sink]] = {
     **{raw_topic(stream): partial(write_bronze, stream) for stream in STREAMS},

@@ -7,7 +7,7 @@ from pipeline.settings import Settings
 from pipeline.stages import stages_of
 from sinks.registry import SINKS, open_database
 from streams.dead_letters import dead_letter_key, encode_dead_letter
-from streams.engine.batch import Batch, Output
+from streams.engine.batch import Batch, Output, placed
 from streams.engine.offline import OfflineEngine, Written
 from streams.ingest.messages import Message
 from streams.topics import DEAD_LETTERS
@@ -41,5 +41,5 @@ class OfflinePath:
         self._database.close()
 
     def _write(self, topic: str, batch: Batch) -> Written:
-        letters = SINKS[topic](self._database, batch.records, batch.partition)
+        letters = SINKS[topic](self._database, placed(batch.records, batch.partition))
         return Written([Output(DEAD_LETTERS, dead_letter_key(x), encode_dead_letter(x)) for x in letters])

@@ -16,7 +16,7 @@ from sinks.rebuild_source import bronze_records
 from sinks.registry import SINKS, open_database
 from sinks.registry import Sink as Write
 from streams.dead_letters import DeadLetter, dead_letter_key, encode_dead_letter
-from streams.engine.batch import Batch, Output
+from streams.engine.batch import Batch, Output, placed
 from streams.engine.offline import OfflineEngine, OfflineSink, Written
 from streams.engine.store import StoreMemory, open_store
 from streams.events import STREAM_OF_TYPE, STREAMS, key_of
@@ -131,7 +131,7 @@ class Computed:
         return self._write(write, batch)
 
     def _write(self, write: Write, batch: Batch) -> Written:
-        letters = write(self._database, batch.records, batch.partition)
+        letters = write(self._database, placed(batch.records, batch.partition))
         outputs = [
             Output(DEAD_LETTERS, dead_letter_key(letter), encode_dead_letter(letter)) for letter in letters
         ]

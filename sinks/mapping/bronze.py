@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from sinks.records import without_nul
-from streams.engine.batch import Record
+from streams.engine.batch import Placed
 from streams.events import Stream
 from streams.transport import TransportIdentity, identity_of
 
@@ -54,10 +54,10 @@ _decode_json = msgspec.json.Decoder().decode
 _decode_readable = msgspec.json.Decoder(_Readable).decode
 
 
-def bronze_rows(stream: Stream, partition: int, records: Iterable[Record]) -> list[BronzeRow]:
-    """Give the rows of a batch, sorted by primary key, each identity once; replays are stored already."""
+def bronze_rows(stream: Stream, records: Iterable[Placed]) -> list[BronzeRow]:
+    """Give the rows of records, sorted by primary key, each identity once; replays are stored already."""
     rows: dict[tuple[Any, ...], BronzeRow] = {}
-    for record in records:
+    for partition, record in records:
         identity = identity_of(stream, partition, record)
         _, epoch, shard, sequence, sub_sequence, _, arrived_at_ms, attempt = identity
         key = (arrived_at_ms, epoch, shard, sequence, sub_sequence)

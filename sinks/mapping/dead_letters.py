@@ -11,7 +11,7 @@ from sinks.records import without_nul
 from sinks.schema import dead_letters
 from sinks.staging import Staging, staging_of
 from streams.dead_letters import DeadLetter, decode_dead_letter
-from streams.engine.batch import Record
+from streams.engine.batch import Placed
 
 STAGING: Final[Staging] = staging_of(dead_letters, without={"status", "replayed_payload", "updated_at"})
 
@@ -39,14 +39,14 @@ class LetterRow(NamedTuple):
     attempt: int
 
 
-def letter_rows(records: Iterable[Record]) -> tuple[list[LetterRow], list[tuple[Record, str]]]:
-    """Give the rows of a batch of the dead letters' topic, and the records that are none of ours."""
+def letter_rows(records: Iterable[Placed]) -> tuple[list[LetterRow], list[tuple[Placed, str]]]:
+    """Give the rows of records of the dead letters' topic, and the records that are none of ours."""
     rows, foreign = [], []
-    for record in records:
+    for placed in records:
         try:
-            rows.append(letter_row(decode_dead_letter(record.value or b"")))
+            rows.append(letter_row(decode_dead_letter(placed[1].value or b"")))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            foreign.append((record, str(error)))
+            foreign.append((placed, str(error)))
     return rows, foreign
 
 

@@ -13,7 +13,7 @@ from sinks.records import decode_each, header, without_nul
 from sinks.schema import silver_customers, silver_identities, silver_late_events, silver_products
 from sinks.schema import silver_sessions as sessions_table
 from sinks.staging import Staging, staging_of
-from streams.engine.batch import Record
+from streams.engine.batch import Placed
 from streams.silver import (
     REVISION,
     Customer,
@@ -51,55 +51,55 @@ _decode_late_event = msgspec.json.Decoder(LateEvent).decode
 class Entity(NamedTuple):
     """What one record says of one key; `rows` are several for the sessions of a day."""
 
-    record: Record
+    placed: Placed
     key: Row
     revision: Revision
     rows: list[Row]
 
 
 class Entities(NamedTuple):
-    """What a batch gives: each key once, sorted by key; and records that are none of ours."""
+    """What records give: each key once, sorted by key; and records that are none of ours."""
 
     entities: list[Entity]
-    foreign: list[tuple[Record, str]]
+    foreign: list[tuple[Placed, str]]
 
 
-def customers_of(records: Sequence[Record]) -> Entities:
+def customers_of(records: Sequence[Placed]) -> Entities:
     """Give the rows of `silver_customers`; a tombstone has none."""
     return _collapse(_states(records, decode_customers, _decode_customer, _customer, _no_customer))
 
 
-def products_of(records: Sequence[Record]) -> Entities:
+def products_of(records: Sequence[Placed]) -> Entities:
     """Give the rows of `silver_products`; a tombstone leaves a product that is not listed."""
     return _collapse(_states(records, decode_products, _decode_product, _product, _no_product))
 
 
-def session_days_of(records: Sequence[Record]) -> Entities:
+def session_days_of(records: Sequence[Placed]) -> Entities:
     """Give the sessions of each visitor and day; a tombstone is a day without sessions."""
     return _collapse(_states(records, decode_session_days, _decode_session_day, _session_day, _no_sessions))
 
 
-def identities_of(records: Sequence[Record]) -> Entities:
+def identities_of(records: Sequence[Placed]) -> Entities:
     """Give the rows of `silver_identities`."""
 
-    def entity(record: Record, link: Identity) -> Entity:
+    def entity(placed: Placed, link: Identity) -> Entity:
         row = (without_nul(link.anonymous_id), without_nul(link.customer_id), link.seen_at)
-        return Entity(record, row, Revision(0, -record.offset), [row])
+        return Entity(placed, row, Revision(0, -placed[1].offset), [row])
 
     return _collapse(_events(records, decode_identities, _decode_identity, entity))
 
 
-def late_events_of(records: Sequence[Record]) -> Entities:
+def late_events_of(records: Sequence[Placed]) -> Entities:
     """Give the rows of `silver_late_events`; of repeats the first stays."""
 
-    def entity(record: Record, late: LateEvent) -> Entity:
+    def entity(placed: Placed, late: LateEvent) -> Entity:
         row = (late.event_id, late.occurred_at, late.lateness_seconds, late.outcome)
-        return Entity(record, row[:1], Revision(0, -record.offset), [row])
+        return Entity(placed, row[:1], Revision(0, -placed[1].offset), [row])
 
     return _collapse(_events(records, decode_late_events, _decode_late_event, entity))
 
 
-def _customer(record: Record, state: Customer) -> Entity:
+def _customer(placed: Placed, state: Customer) -> Entity:
     revision = Revision(*state.revision)
     row = (
         state.customer_id,
@@ -119,14 +119,14 @@ def _customer(record: Record, state: Customer) -> Entity:
         state.acquisition_at,
         state.acquisition_event_id,
     )
-    return Entity(record, (state.customer_id,), revision, [_storable(row)])
+    return Entity(placed, (state.customer_id,), revision, [_storable(row)])
 
 
-def _no_customer(record: Record, key: str, revision: Revision) -> Entity:
-    return Entity(record, (without_nul(key),), revision, [])
+def _no_customer(placed: Placed, key: str, revision: Revision) -> Entity:
+    return Entity(placed, (without_nul(key),), revision, [])
 
 
-def _product(record: Record, state: Product) -> Entity:
+def _product(placed: Placed, state: Product) -> Entity:
     revision = Revision(*state.revision)
     row = (
         state.product_id,
@@ -139,15 +139,15 @@ def _product(record: Record, state: Product) -> Entity:
         state.listed_at,
         *revision,
     )
-    return Entity(record, (state.product_id,), revision, [_storable(row)])
+    return Entity(placed, (state.product_id,), revision, [_storable(row)])
 
 
-def _no_product(record: Record, key: str, revision: Revision) -> Entity:
+def _no_product(placed: Placed, key: str, revision: Revision) -> Entity:
     row = (key, None, None, None, None, None, False, None, *revision)
-    return Entity(record, (key,), revision, [_storable(row)])
+    return Entity(placed, (key,), revision, [_storable(row)])
 
 
-def _session_day(record: Record, state: SessionDay) -> Entity:
+def _session_day(placed: Placed, state: SessionDay) -> Entity:
     rows = [
         (
             session.session_id,
@@ -179,32 +179,33 @@ def _session_day(record: Record, state: SessionDay) -> Entity:
         for session in state.sessions
     ]
     key = (without_nul(state.visitor_id), state.day)
-    return Entity(record, key, Revision(*state.revision), [_storable(row) for row in rows])
+    return Entity(placed, key, Revision(*state.revision), [_storable(row) for row in rows])
 
 
-def _no_sessions(record: Record, key: str, revision: Revision) -> Entity:
+def _no_sessions(placed: Placed, key: str, revision: Revision) -> Entity:
     visitor_id, _, day = key.rpartition("|")
-    return Entity(record, (without_nul(visitor_id), date.fromisoformat(day)), revision, [])
+    return Entity(placed, (without_nul(visitor_id), date.fromisoformat(day)), revision, [])
 
 
 def _states(
-    records: Iterable[Record],
+    records: Iterable[Placed],
     decode_all: Callable[[bytes], list[State]],
     decode_one: Callable[[bytes], State],
-    entity: Callable[[Record, State], Entity],
-    tombstone: Callable[[Record, str, Revision], Entity],
+    entity: Callable[[Placed, State], Entity],
+    tombstone: Callable[[Placed, str, Revision], Entity],
 ) -> Entities:
     found = _events(
-        [record for record in records if record.value is not None], decode_all, decode_one, entity
+        [placed for placed in records if placed[1].value is not None], decode_all, decode_one, entity
     )
-    for record in records:
+    for placed in records:
+        _, record = placed
         if record.value is not None:
             continue
         try:
             revision = Revision.from_header(header(record, REVISION) or b"")
-            found.entities.append(tombstone(record, (record.key or b"").decode(), revision))
+            found.entities.append(tombstone(placed, (record.key or b"").decode(), revision))
         except ValueError as error:
-            found.foreign.append((record, f"not a tombstone of ours: {error}"))
+            found.foreign.append((placed, f"not a tombstone of ours: {error}"))
     return found
 
 
@@ -212,18 +213,18 @@ Event = TypeVar("Event")
 
 
 def _events(
-    records: Sequence[Record],
+    records: Sequence[Placed],
     decode_all: Callable[[bytes], list[Event]],
     decode_one: Callable[[bytes], Event],
-    entity: Callable[[Record, Event], Entity],
+    entity: Callable[[Placed, Event], Entity],
 ) -> Entities:
     found = Entities([], [])
-    values = [record.value or b"" for record in records]
-    for record, state in zip(records, decode_each(values, decode_all, decode_one), strict=True):
+    values = [record.value or b"" for _, record in records]
+    for placed, state in zip(records, decode_each(values, decode_all, decode_one), strict=True):
         if isinstance(state, Exception):
-            found.foreign.append((record, str(state)))
+            found.foreign.append((placed, str(state)))
         else:
-            found.entities.append(entity(record, state))
+            found.entities.append(entity(placed, state))
     return found
 
 

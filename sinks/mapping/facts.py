@@ -17,7 +17,7 @@ from sinks.schema import (
 )
 from sinks.staging import Staging, staging_of
 from streams.dead_letters import Reason
-from streams.engine.batch import Record
+from streams.engine.batch import Placed, Record
 from streams.events import STREAM_OF_TYPE
 from streams.facts import (
     CUSTOMER_TYPES,
@@ -42,7 +42,7 @@ STAGING: Final[dict[str, Staging]] = {
     table.name: staging_of(
         table,
         without={"loaded_at"},
-        extra={"kafka_offset": "bigint", "raw_at_ms": "bigint", "clean_at_ms": "bigint"},
+        extra={"number": "integer", "raw_at_ms": "bigint", "clean_at_ms": "bigint"},
     )
     for table in (silver_transactions, silver_product_events, silver_customer_events, silver_system_logs)
 }
@@ -65,35 +65,35 @@ class Fact(NamedTuple):
     table: str
     row: tuple[Any, ...]
     identity: TransportIdentity
-    offset: int
+    number: int  # among the records that are written together
     event_id: str
     event_type: str
     occurred_at: datetime
 
 
 class Facts(NamedTuple):
-    """What a batch gives: facts; facts that cannot be stored; records that are none of ours."""
+    """What records give: facts; facts that cannot be stored; records that are none of ours."""
 
     facts: list[Fact]
     refused: list[tuple[Fact, Failure]]
-    foreign: list[tuple[Record, str]]
+    foreign: list[tuple[Placed, str]]
 
 
-def facts_of(topic: str, records: Sequence[Record]) -> Facts:
-    """Give the facts of a batch of a `clean.*` topic."""
-    records = [record for record in records if record.value is not None]
-    values = [record.value or b"" for record in records]
+def facts_of(topic: str, records: Sequence[Placed]) -> Facts:
+    """Give the facts of records of a `clean.*` topic."""
+    records = [placed for placed in records if placed[1].value is not None]
+    values = [record.value or b"" for _, record in records]
     decode_all, decode_one = _DECODERS[topic]
     found = Facts([], [], [])
     events = decode_each(values, decode_all, decode_one)
-    for record, value, event in zip(records, values, events, strict=True):
+    for number, (placed, value, event) in enumerate(zip(records, values, events, strict=True)):
         if isinstance(event, Exception):
-            found.foreign.append((record, str(event)))
+            found.foreign.append((placed, str(event)))
             continue
         try:
-            fact = fact_of(record, event)
+            fact = fact_of(number, placed[1], event)
         except (ValueError, KeyError) as error:
-            found.foreign.append((record, f"not a clean event of ours: {error}"))
+            found.foreign.append((placed, f"not a clean event of ours: {error}"))
             continue
         # An escaped NUL is legal JSON, but no text of Postgres can hold it.
         if rb"\u0000" in value and (holds_nul(fact.row) or any(map(_holds_escaped_nul, fact.row))):
@@ -118,8 +118,8 @@ def anonymous_visits(facts: Iterable[Fact]) -> dict[str, tuple[datetime, str]]:
     return visits
 
 
-def fact_of(record: Record, event: AnyEvent) -> Fact:
-    """Give the fact of one clean event.
+def fact_of(number: int, record: Record, event: AnyEvent) -> Fact:
+    """Give the fact of one clean event; its number tells it from others that are written with it.
 
     Raises:
         KeyError: the event's type is unknown.
@@ -144,11 +144,11 @@ def fact_of(record: Record, event: AnyEvent) -> Fact:
         *identity[:5],
         event.is_late,
         *specific,
-        record.offset,
+        number,
         int(raw_at) if raw_at else None,
         record.timestamp,
     )
-    return Fact(table.name, row, identity, record.offset, event.event_id, event_type, event.occurred_at)
+    return Fact(table.name, row, identity, number, event.event_id, event_type, event.occurred_at)
 
 
 def signed_64(number: int) -> int:

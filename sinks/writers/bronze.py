@@ -12,7 +12,7 @@ from sinks.mapping.bronze import BronzeRow, bronze_rows
 from sinks.schema import BRONZE
 from sinks.staging import Staging, copy_rows, staging_of
 from streams.dead_letters import DeadLetter
-from streams.engine.batch import Record
+from streams.engine.batch import Placed
 from streams.events import Stream
 
 STAGING: Final[dict[Stream, Staging]] = {
@@ -20,10 +20,8 @@ STAGING: Final[dict[Stream, Staging]] = {
 }
 
 
-def write_bronze(
-    stream: Stream, database: Database, records: Sequence[Record], partition: int
-) -> list[DeadLetter]:
-    """Store a batch of a raw topic as it came; harmless when done again.
+def write_bronze(stream: Stream, database: Database, records: Sequence[Placed]) -> list[DeadLetter]:
+    """Store records of a raw topic as they came; harmless when done again.
 
     Returns:
         nothing: a row whose JSON the database does not take is stored as bytes.
@@ -31,7 +29,7 @@ def write_bronze(
     Raises:
         DatabaseUnavailableError: the database stayed away; what was written is kept.
     """
-    rows = bronze_rows(stream, partition, records)
+    rows = bronze_rows(stream, records)
     days = sorted({row.arrived_at.date() for row in rows})
     if days:
         database.transact(partial(ensure_days, table=BRONZE[stream].name, days=days))

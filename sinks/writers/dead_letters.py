@@ -9,7 +9,7 @@ from sinks.mapping.dead_letters import STAGING, LetterRow, letter_rows, rounds_o
 from sinks.records import foreign_letter
 from sinks.staging import copy_rows
 from streams.dead_letters import DeadLetter
-from streams.engine.batch import Record
+from streams.engine.batch import Placed
 from streams.topics import DEAD_LETTERS
 from streams.transport import TransportIdentity
 
@@ -76,8 +76,8 @@ def settle_replays(connection: Connection, replays: Sequence[tuple[TransportIden
     connection.execute(_SETTLE.encode(), {**wanted, "event_id": [event_id for _, event_id in replays]})
 
 
-def write_dead_letters(database: Database, records: Sequence[Record], partition: int) -> list[DeadLetter]:
-    """Store a batch of the dead letters' topic; harmless when done again.
+def write_dead_letters(database: Database, records: Sequence[Placed]) -> list[DeadLetter]:
+    """Store records of the dead letters' topic; harmless when done again.
 
     A record that failed again after a replay updates its row: `pending`, or `exhausted` when it failed with
     the same reason and errors.
@@ -98,7 +98,7 @@ def write_dead_letters(database: Database, records: Sequence[Record], partition:
     if refused:
         raise ValueError(f"dead letter {refused[0].item[:5]} cannot be stored: {refused[0].message}")
     now = datetime.now(UTC)
-    return [foreign_letter(DEAD_LETTERS, partition, record, message, now) for record, message in foreign]
+    return [foreign_letter(DEAD_LETTERS, placed, message, now) for placed, message in foreign]
 
 
 def _write(connection: Connection, rows: Sequence[LetterRow]) -> None:

@@ -11,7 +11,7 @@ from sinks.records import foreign_letter
 from sinks.staging import Staging, copy_rows, look_up_one_by_one
 from sinks.writers.acquisition import MERGE_OWN, merge_visitors
 from streams.dead_letters import DeadLetter
-from streams.engine.batch import Record
+from streams.engine.batch import Placed
 from streams.topics import (
     SILVER_CUSTOMERS,
     SILVER_IDENTITIES,
@@ -23,10 +23,8 @@ from streams.topics import (
 Writer = Callable[[Connection, Sequence[Entity]], None]
 
 
-def write_entities(
-    topic: str, database: Database, records: Sequence[Record], partition: int
-) -> list[DeadLetter]:
-    """Store a batch of a `silver.*` topic; harmless when done again, in any order.
+def write_entities(topic: str, database: Database, records: Sequence[Placed]) -> list[DeadLetter]:
+    """Store records of a `silver.*` topic; harmless when done again, in any order.
 
     Returns:
         dead letters of records that are none of ours or that the database refuses; their identity is
@@ -40,9 +38,9 @@ def write_entities(
     _, refused = write_bisecting(database, found.entities, write)
     if topic == SILVER_IDENTITIES:
         merge_visitors(database, {anonymous_id for anonymous_id, *_ in (e.key for e in found.entities)})
-    wrong = found.foreign + [(entity.record, message) for entity, message in refused]
+    wrong = found.foreign + [(entity.placed, message) for entity, message in refused]
     now = datetime.now(UTC)
-    return [foreign_letter(topic, partition, record, message, now) for record, message in wrong]
+    return [foreign_letter(topic, placed, message, now) for placed, message in wrong]
 
 
 def _rows(entities: Iterable[Entity]) -> Iterable[Row]:
@@ -203,7 +201,7 @@ def _write_late_events(connection: Connection, entities: Sequence[Entity]) -> No
     )
 
 
-_TOPICS: Final[dict[str, tuple[Callable[[Sequence[Record]], Entities], Writer]]] = {
+_TOPICS: Final[dict[str, tuple[Callable[[Sequence[Placed]], Entities], Writer]]] = {
     SILVER_CUSTOMERS: (mapping.customers_of, _write_customers),
     SILVER_PRODUCTS: (mapping.products_of, _write_products),
     SILVER_SESSIONS: (mapping.session_days_of, _write_session_days),

@@ -13,7 +13,7 @@ from sinks.writers.dead_letters import settle_replays
 from sinks.writers.facts_sql import CONFLICTS, INSERTS
 from sinks.writers.payloads import BRONZE_WAIT_SECONDS, payloads_of
 from streams.dead_letters import DeadLetter, Reason
-from streams.engine.batch import Record
+from streams.engine.batch import Placed
 
 CONFLICT: Final = Failure(
     Reason.CONFLICTING_EVENT_ID,
@@ -25,21 +25,19 @@ CONFLICT: Final = Failure(
 def write_facts(
     topic: str,
     database: Database,
-    records: Sequence[Record],
-    partition: int,
+    records: Sequence[Placed],
     *,
     bronze_wait_seconds: float = BRONZE_WAIT_SECONDS,
 ) -> list[DeadLetter]:
-    """Store a batch of a `clean.*` topic; harmless when done again.
+    """Store records of a `clean.*` topic; harmless when done again.
 
     In the same transaction, and only for events that were not stored before: a customer's orders and total,
     the change log, the sampled hops. After it, anonymous visits count for the customers they are linked to.
 
     Args:
-        topic: the batch's topic, one of `clean.*`.
+        topic: of the records, one of `clean.*`.
         database: where to.
-        records: the batch, in the order of offsets.
-        partition: of the topic, where they stand.
+        records: those of a partition in the order of offsets.
         bronze_wait_seconds: how long to wait for bronze to hold the payload of a record that is refused.
 
     Returns:
@@ -52,11 +50,11 @@ def write_facts(
     """
     facts, failed, foreign = facts_of(topic, records)
     conflicts, refused = write_bisecting(database, facts, _write)
-    conflicting = {offset for offsets in conflicts for offset in offsets}
-    failed += [(fact, CONFLICT) for fact in facts if fact.offset in conflicting]
+    conflicting = {number for numbers in conflicts for number in numbers}
+    failed += [(fact, CONFLICT) for fact in facts if fact.number in conflicting]
     failed += [(item, Failure(Reason.REFUSED_BY_SINK, message)) for item, message in refused]
-    not_stored = {fact.offset for fact, _ in failed}
-    merge_visits(database, anonymous_visits(fact for fact in facts if fact.offset not in not_stored))
+    not_stored = {fact.number for fact, _ in failed}
+    merge_visits(database, anonymous_visits(fact for fact in facts if fact.number not in not_stored))
     payloads = payloads_of(database, [fact.identity for fact, _ in failed], wait_seconds=bronze_wait_seconds)
     now = datetime.now(UTC)
     letters = [
@@ -71,11 +69,11 @@ def write_facts(
         )
         for (fact, failure), payload in zip(failed, payloads, strict=True)
     ]
-    return letters + [foreign_letter(topic, partition, record, message, now) for record, message in foreign]
+    return letters + [foreign_letter(topic, placed, message, now) for placed, message in foreign]
 
 
 def _write(connection: Connection, facts: Sequence[Fact]) -> list[int]:
-    """Insert facts and give the offsets of those in conflict with a stored one."""
+    """Insert facts and give the numbers of those in conflict with a stored one."""
     look_up_one_by_one(connection)
     first_of_id: dict[str, str] = {}
     for fact in facts:
@@ -98,4 +96,4 @@ def _write(connection: Connection, facts: Sequence[Fact]) -> list[int]:
     if replays:
         settle_replays(connection, replays)
     found = [connection.execute(CONFLICTS[table].encode()).fetchall() for table in sorted(repeated)]
-    return [int(str(offset)) for rows in found for (offset,) in rows]
+    return [int(str(number)) for rows in found for (number,) in rows]

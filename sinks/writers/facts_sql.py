@@ -75,7 +75,7 @@ def touched_by(table: str, facts: str) -> str:
 
 def _insert(table: str) -> str:
     staging = STAGING[table]
-    technical = {"kafka_offset", "raw_at_ms", "clean_at_ms"}
+    technical = {"number", "raw_at_ms", "clean_at_ms"}
     columns = ", ".join(f'"{name}"' for name in staging.types if name not in technical)
     # An id is known if any table has it, and within a batch the first record of it counts.
     elsewhere = " AND ".join(
@@ -88,7 +88,7 @@ def _insert(table: str) -> str:
             INSERT INTO {table} ({columns})
             SELECT DISTINCT ON (event_id) {columns} FROM {staging.name} AS staged
             WHERE {elsewhere}
-            ORDER BY event_id, kafka_offset
+            ORDER BY event_id, number
             ON CONFLICT (event_id) DO NOTHING
             RETURNING {", ".join(_USED_BEHIND[table])}
         ),
@@ -107,7 +107,7 @@ def _insert(table: str) -> str:
                     to_timestamp(raw_at_ms / 1000.0) AS raw_at,
                     to_timestamp(clean_at_ms / 1000.0) AS clean_at
                 FROM {staging.name} AS staged
-                WHERE staged.event_id = sample.event_id ORDER BY kafka_offset LIMIT 1
+                WHERE staged.event_id = sample.event_id ORDER BY number LIMIT 1
             ) AS staged ON true
             CROSS JOIN LATERAL (VALUES
                 ('ingest', raw_at), ('clean', clean_at), ('silver', clock_timestamp())
@@ -122,7 +122,7 @@ def _conflicts(table: str, stored_in: str) -> str:
     identity = ("stream", "stream_epoch", "shard", "sequence_number", "sub_sequence_number")
     staged, stored = ([f"{name}.{column}" for column in identity] for name in ("staged", "stored"))
     return f"""
-        SELECT staged.kafka_offset
+        SELECT staged.number
         FROM {STAGING[table].name} AS staged
         JOIN {stored_in} AS stored USING (event_id)
         WHERE stored.content_hash <> staged.content_hash
@@ -137,4 +137,4 @@ INSERTS: Final = {table: _insert(table) for table in STAGING}
 CONFLICTS: Final = {
     table: " UNION ".join(_conflicts(table, stored_in) for stored_in in STAGING) for table in STAGING
 }
-"""By table: the Kafka offsets of staged events whose id is stored with other content, after the insertion."""
+"""By table: the numbers of staged events whose id is stored with other content, after the insertion."""

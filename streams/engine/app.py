@@ -4,7 +4,6 @@ import asyncio
 import gc
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, cast
@@ -21,7 +20,7 @@ from streams.engine.consumer import BatchConsumer, BatchTransport
 from streams.engine.copies import table_opener
 from streams.engine.crash import crash
 from streams.engine.output import Outputs
-from streams.engine.runner import Runner, SinkRunner, StageRunner
+from streams.engine.runner import Runner, SinkRunner, StageRunner, TopicWork
 from streams.kafka import KafkaConfig
 from streams.lag import topic_lags
 from streams.topics import KafkaUnreachableError, check_topics, partition_counts
@@ -84,15 +83,18 @@ class BatchApp(faust.App):
         self.task(self.watch)
         self.engine = config
         self._on_stopping = on_stopping
-        self.runners: list[Runner] = []
-        self._agents_of_topic: Counter[str] = Counter()
+        self._topics: dict[str, TopicWork] = {}
 
     def batch_agent(self, runner: Runner) -> None:
-        """Add the agent that a runner carries out."""
-        self.runners.append(runner)
-        self._agents_of_topic[runner.topic] += 1
+        """Add what a runner does with its topic's batches; for Faust, all of a topic are one agent."""
+        if runner.topic not in self._topics:
+            self._topics[runner.topic] = self._topic_agent(runner.topic)
+        self._topics[runner.topic].add_agent(runner)
+
+    def _topic_agent(self, name: str) -> TopicWork:
+        work = TopicWork(name, self._done)
         topic = self.topic(
-            runner.topic,
+            name,
             key_type=bytes,
             value_serializer="untouched",
             partitions=self.engine.partitions,
@@ -101,11 +103,14 @@ class BatchApp(faust.App):
 
         async def take_batches(stream: Any) -> None:
             async for event in stream.noack().events():
-                if self.batch_consumer.delivered(event.value):
-                    runner.take(event.value)
+                work.take(self.batch_consumer.delivered(event.value))
 
-        take_batches.__name__ = runner.name  # what Faust calls the agent in its messages
-        self.agent(topic, name=runner.name)(take_batches)
+        take_batches.__name__ = name  # what Faust calls the agent in its messages
+        self.agent(topic, name=name)(take_batches)
+        return work
+
+    def _done(self, batch: Batch) -> None:
+        self.batch_consumer.done(batch)
 
     @property
     def batch_consumer(self) -> BatchConsumer:
@@ -114,23 +119,26 @@ class BatchApp(faust.App):
 
     # -- called by the batch consumer
 
-    def agents_of_topic(self, topic: str) -> int:
-        """Give the number of agents that must be through with a topic's batch."""
-        return self._agents_of_topic[topic]
+    def forget(self, topic: str, partition: int, position: int) -> None:
+        """Leave what was fetched behind a position and is not in work yet."""
+        self._topics[topic].forget(partition, position)
 
     def batches_in_work(self) -> bool:
         """Whether an agent is at work."""
-        return any(runner.busy for runner in self.runners)
+        return any(work.busy for work in self._topics.values())
 
     async def on_batches_revoked(self) -> None:
         """Finish what is in work, within half the session time-out."""
         deadline = self.engine.session_timeout_seconds / 2
-        await asyncio.gather(*(runner.finish(deadline) for runner in self.runners))
+        await asyncio.gather(*(work.finish(deadline) for work in self._topics.values()))
 
     async def on_batches_assigned(self, assigned: set[Any]) -> None:
         """Make the agents ready for their partitions."""
         await asyncio.gather(
-            *(r.assigned({tp.partition for tp in assigned if tp.topic == r.topic}) for r in self.runners)
+            *(
+                work.assigned({tp.partition for tp in assigned if tp.topic == topic})
+                for topic, work in self._topics.items()
+            )
         )
 
     async def watch(self) -> None:
@@ -159,7 +167,7 @@ class BatchApp(faust.App):
     def _done_by_group_if_behind(self) -> int | None:
         """Give the number of records that the group has done, None if it is not behind."""
         try:
-            lags = topic_lags(self.engine.kafka, self.engine.app_id, self._agents_of_topic)
+            lags = topic_lags(self.engine.kafka, self.engine.app_id, self._topics)
         except KafkaUnreachableError:
             return None
         behind = sum(lag.lag for lag in lags)
@@ -178,7 +186,7 @@ class BatchApp(faust.App):
         self.batch_consumer.stop_taking()
         self.consumer.stop_flow()
         self._on_stopping()
-        await asyncio.gather(*(runner.finish(STOP_DEADLINE_SECONDS / 2) for runner in self.runners))
+        await asyncio.gather(*(work.finish(STOP_DEADLINE_SECONDS / 2) for work in self._topics.values()))
         await self.consumer.commit()
         await super().on_stop()
 
@@ -232,9 +240,6 @@ def create_app(
     # Below the session time-out: who has lost its partitions no longer writes.
     outputs = Outputs(config.kafka, config.session_timeout_seconds * 0.9)
 
-    def done(batch: Batch) -> None:
-        app.batch_consumer.done(batch)
-
     open_table = table_opener(config, stages)
     for stage in stages:
         changelog = changelog_topic(config.app_id, stage.name)
@@ -242,7 +247,6 @@ def create_app(
             StageRunner(
                 stage,
                 outputs=outputs,
-                done=done,
                 open_table=open_table,
                 changelog_topic=changelog,
                 how_to_rebuild=config.how_to_rebuild,
@@ -250,7 +254,7 @@ def create_app(
         )
     threads = ThreadPoolExecutor(SINK_THREADS, thread_name_prefix="sink")
     for sink in sinks:
-        app.batch_agent(SinkRunner(sink, outputs=outputs, done=done, threads=threads))
+        app.batch_agent(SinkRunner(sink, outputs=outputs, threads=threads))
     return app
 
 

@@ -1,6 +1,6 @@
 """What a stage is given and gives back: values only, nothing that does I/O."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, NamedTuple, Protocol
@@ -23,6 +23,9 @@ class Record(Protocol):
     @property
     def offset(self) -> int: ...  # noqa: D102
 
+
+Placed = tuple[int, Record]
+"""A record, and the number of the partition where it stands."""
 
 RECORD_BYTES: Final = 2_000
 """Memory of a record beside its value: the objects of the driver, its headers, what is decoded from it."""
@@ -50,6 +53,11 @@ class Batch:
     def size(self) -> int:
         """About the memory that it takes, in bytes, with what is made of it."""
         return sum([RECORD_BYTES + len(record.value or b"") for record in self.records])
+
+
+def placed(records: Iterable[Record], partition: int) -> list[Placed]:
+    """Give records of a partition, each with its number."""
+    return [(partition, record) for record in records]
 
 
 class Output(NamedTuple):
@@ -152,5 +160,9 @@ class Sink(Protocol):
     def topic(self) -> str:
         """The topic it reads."""
 
-    def write(self, batch: Batch) -> Sequence[Output]:
-        """Write the batch; called in a thread, may block. Give what is to be sent after (dead letters)."""
+    def write(self, group: Sequence[Batch]) -> Sequence[Output]:
+        """Write batches of different partitions; called in a thread, may block.
+
+        Returns:
+            what is to be sent after (dead letters).
+        """

@@ -39,6 +39,11 @@ class PartitionBook:
         return len(self._open)
 
     @property
+    def tail(self) -> int:
+        """The offset behind the last batch that was fetched."""
+        return self._tail
+
+    @property
     def bytes_in_flight(self) -> int:
         """Size of these batches."""
         return sum(self._open.values())
@@ -72,11 +77,12 @@ class PartitionBook:
         return went_back
 
     def done(self, start: int, next_position: int) -> None:
-        """Mark a batch done. One that was struck out in the meantime is ignored: it comes again."""
-        span = Span(start, next_position)
-        if span not in self._open:
-            return
-        self._done.add(span)
+        """Mark what was fetched between two positions done.
+
+        A batch that was struck out in the meantime is ignored, unless what came instead lies between them
+        too.
+        """
+        self._done.update(span for span in self._open if start <= span.start and span.next <= next_position)
         for first in list(self._open):
             if first not in self._done:
                 break

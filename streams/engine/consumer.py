@@ -19,25 +19,28 @@ from streams.engine.book import HoleError, PartitionBook
 from streams.engine.crash import OperatorError, crash
 from streams.failpoints import failpoint
 
-MAX_IN_FLIGHT = 2
-"""Batches of one partition that may be under way: one in work and one to follow."""
+AHEAD_OFFSETS = 8_000
+"""Of one partition that are under way at least, before no more of it is fetched: as much as a large batch."""
 BYTES_IN_FLIGHT = 64 * 1024 * 1024
 """Of all batches under way: no more is fetched beyond it, however many partitions have something waiting."""
+FETCH_WAIT_MS = 50
+FETCH_ENOUGH_BYTES = 1024 * 1024
+"""A broker answers when it has so much, of all partitions together, or after so long: seldom for little."""
 DELIVERY_DEADLINE_SECONDS = 20.0
 REBALANCE_SECONDS = 30.0
 
 
 class BatchRecord(NamedTuple):
-    """What Faust sees as one record: a whole batch."""
+    """What Faust sees as one record: all batches of a topic that were fetched at once."""
 
     topic: str
     partition: int
-    offset: int  # of the last record in it
+    offset: int  # of the last record in the first batch
     timestamp: int
     timestamp_type: int
     headers: tuple[()]
     key: None
-    value: Batch
+    value: list[Batch]
     checksum: None = None
     serialized_key_size: int = 0
     serialized_value_size: int = 0
@@ -45,6 +48,19 @@ class BatchRecord(NamedTuple):
 
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     """The thread that talks to the brokers; it stamps each batch with where the fetch stood."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._assignment: object = None
+        self._skipped: dict[TP, tuple[int, int]] = {}
+        self.handed_over: dict[TP, int] = {}
+        """Where the last batch of each partition ended that was fetched under this assignment."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # Faust has no settings for them
+        consumer._fetch_min_bytes = FETCH_ENOUGH_BYTES
+        return consumer
 
     async def _fetch_records(
         self,
@@ -65,6 +81,8 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         self, consumer: Any, active_partitions: set[TP], max_records: int | None
     ) -> dict[TP, list[Any]]:
         assignment = consumer._subscription.subscription.assignment
+        if assignment is not self._assignment:
+            self._assignment, self._skipped, self.handed_over = assignment, {}, {}
         before = _positions(assignment, active_partitions)
         for result in consumer._fetcher._records.values():
             _keep_records(result)
@@ -73,12 +91,22 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         )
         if consumer._subscription.subscription.assignment is not assignment:
             return {}  # reassigned while fetching; everything is fetched again from what is committed
-        after = _positions(assignment, fetched)
-        return {
-            tp: [_as_one(Batch(tp.topic, tp.partition, records, before[tp], after[tp], assignment))]
-            for tp, records in fetched.items()
-            if records
-        }
+        batches = {}
+        for tp, position in _positions(assignment, active_partitions).items():
+            if position == before.get(tp, position):
+                continue
+            start = self._start_of(tp, before[tp])
+            if records := fetched.get(tp):
+                batches[tp] = [Batch(tp.topic, tp.partition, records, start, position, assignment)]
+                self.handed_over[tp] = position
+            else:
+                # Only markers of transactions: what comes next begins before them.
+                self._skipped[tp] = (start, position)
+        return batches
+
+    def _start_of(self, tp: TP, position: int) -> int:
+        skipped_from, skipped_to = self._skipped.pop(tp, (position, position))
+        return skipped_from if skipped_to == position else position
 
     async def assigned_positions(self, partitions: Iterable[TP]) -> tuple[object, dict[TP, int]]:
         """Give the assignment's token and where each partition stands: committed, or else the log's start.
@@ -124,18 +152,19 @@ def _record_as_read(_partition: TP, record: Any) -> Any:
     return record
 
 
-def _as_one(batch: Batch) -> BatchRecord:
-    last: Any = batch.records[-1]
+def _as_one(batches: list[Batch]) -> BatchRecord:
+    first = batches[0]
+    last: Any = first.records[-1]
     return BatchRecord(
-        batch.topic, batch.partition, last.offset, last.timestamp, last.timestamp_type, (), None, batch
+        first.topic, first.partition, last.offset, last.timestamp, last.timestamp_type, (), None, batches
     )
 
 
 class BatchAppProtocol(Protocol):
     """What the consumer asks of its app (`streams.engine.app.BatchApp`)."""
 
-    def agents_of_topic(self, topic: str) -> int:
-        """Give the number of agents that must be through with a topic's batch."""
+    def forget(self, topic: str, partition: int, position: int) -> None:
+        """Leave what was fetched behind a position and is not in work yet."""
 
     def batches_in_work(self) -> bool:
         """Whether an agent is at work."""
@@ -155,8 +184,7 @@ class BatchConsumer(driver.Consumer):
         self._books: dict[TP, PartitionBook] = {}
         self._batch_app = cast("BatchAppProtocol", self.app)
         self._assignment_token: object = None
-        self._agents_left: dict[int, int] = {}
-        self._undelivered: dict[int, tuple[float, Batch]] = {}
+        self._undelivered: dict[int, tuple[float, list[Batch]]] = {}
         self._standing: dict[TP, tuple[int, float]] = {}
         self._stopping = asyncio.Event()
 
@@ -172,7 +200,6 @@ class BatchConsumer(driver.Consumer):
             await self.commit()
             await super().on_partitions_revoked(revoked)
         self._books.clear()
-        self._agents_left.clear()
         self._undelivered.clear()
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
@@ -214,7 +241,7 @@ class BatchConsumer(driver.Consumer):
         wanted = {
             tp
             for tp in active_partitions or ()
-            if (book := self._books.get(tp)) is not None and book.in_flight < MAX_IN_FLIGHT
+            if (book := self._books.get(tp)) is not None and book.tail - book.position < AHEAD_OFFSETS
         }
         if sum(book.bytes_in_flight for book in self._books.values()) >= BYTES_IN_FLIGHT:
             wanted.clear()
@@ -223,7 +250,16 @@ class BatchConsumer(driver.Consumer):
             return {}
         busy = len(wanted) < len(active_partitions or ())
         fetched = await super()._getmany(wanted, 0.02 if busy else timeout)
-        return {tp: records for tp, records in fetched.items() if self._enter(tp, records[0].value)}
+        entered: dict[str, list[Batch]] = {}
+        for tp, batches in fetched.items():
+            entered.setdefault(tp.topic, []).extend(batch for batch in batches if self._enter(tp, batch))
+        now = time.monotonic()
+        self._undelivered.update((id(batches), (now, batches)) for batches in entered.values() if batches)
+        return {
+            TP(topic, batches[0].partition): [_as_one(batches)]
+            for topic, batches in entered.items()
+            if batches
+        }
 
     def _enter(self, tp: TP, batch: Batch) -> bool:
         if batch.assignment is not self._assignment_token or tp not in self._books:
@@ -234,36 +270,47 @@ class BatchConsumer(driver.Consumer):
             crash(f"records of {tp.topic}[{tp.partition}] are missing: {error}")
         if went_back:
             self._forget_from(tp, batch.start)
-        self._agents_left[id(batch)] = self._batch_app.agents_of_topic(tp.topic)
-        self._undelivered[id(batch)] = (time.monotonic(), batch)
         return True
 
     def _forget_from(self, tp: TP, position: int) -> None:
         """Expect no more what was fetched behind a position; it is fetched again."""
-        for key, (_since, batch) in list(self._undelivered.items()):
-            if (batch.topic, batch.partition) == tp and batch.next > position:
+        self._batch_app.forget(tp.topic, tp.partition, position)
+        for key, (since, batches) in list(self._undelivered.items()):
+            left = [b for b in batches if (b.topic, b.partition) != tp or b.next <= position]
+            if left:
+                self._undelivered[key] = (since, left)
+            else:
                 del self._undelivered[key]
 
-    def delivered(self, batch: Batch) -> bool:
-        """Note that an agent has the batch; says False when it is of an old assignment and must be left."""
-        self._undelivered.pop(id(batch), None)
-        return batch.assignment is self._assignment_token
+    def delivered(self, batches: list[Batch]) -> list[Batch]:
+        """Note that the agents have the batches; give those of this assignment: others must be left."""
+        self._undelivered.pop(id(batches), None)
+        return [batch for batch in batches if batch.assignment is self._assignment_token]
 
     def _check_deliveries(self) -> None:
         if not self._undelivered or not self.flow_active:
             return
-        since, batch = next(iter(self._undelivered.values()))
+        since, batches = next(iter(self._undelivered.values()))
         if time.monotonic() - since > DELIVERY_DEADLINE_SECONDS and not self._batch_app.batches_in_work():
-            crash(f"a batch of {batch.topic}[{batch.partition}] from {batch.start} never reached its agent")
+            first = batches[0]
+            crash(f"a batch of {first.topic}[{first.partition}] from {first.start} never reached its agent")
 
     def held_partitions(self) -> list[tuple[str, int]]:
         """Give the partitions that are ours, by topic and number."""
         return [(tp.topic, tp.partition) for tp in self._books]
 
     def fetch_positions(self) -> dict[TP, int]:
-        """Give where the fetch stands in the partitions that are ours."""
-        consumer = cast("BatchConsumerThread", self._thread)._ensure_consumer()
-        return _positions(consumer._subscription.subscription.assignment, list(self._books))
+        """Give where the fetch stands in our partitions.
+
+        Of one whose last batch has not come into its book, where the book ends: that batch is missing.
+        """
+        thread = cast("BatchConsumerThread", self._thread)
+        assignment = thread._ensure_consumer()._subscription.subscription.assignment
+        return {
+            tp: min(position, book.tail) if thread.handed_over.get(tp, 0) > book.tail else position
+            for tp, position in _positions(assignment, list(self._books)).items()
+            if (book := self._books.get(tp)) is not None
+        }
 
     def stuck_since(
         self, ends: Mapping[tuple[str, int], int], fetched: Mapping[TP, int], now: float
@@ -287,13 +334,8 @@ class BatchConsumer(driver.Consumer):
     # -- done and committed
 
     def done(self, batch: Batch) -> None:
-        """Note that an agent is through with the batch; when all of its topic are, it may be committed."""
-        if batch.assignment is not self._assignment_token:
-            return
-        left = self._agents_left.get(id(batch), 0) - 1
-        self._agents_left[id(batch)] = left
-        if left == 0:
-            del self._agents_left[id(batch)]
+        """Note that all agents of its topic are through with a batch: it may be committed."""
+        if batch.assignment is self._assignment_token:
             self._books[TP(batch.topic, batch.partition)].done(batch.start, batch.next)
 
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:

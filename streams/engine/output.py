@@ -34,7 +34,8 @@ class Outputs:
                 "error_cb": _on_error,
             }
         )
-        self._one_flush = asyncio.Lock()
+        self._flushing: asyncio.Task[None] | None = None
+        self._next_flush: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="flush")
 
     def send(self, outputs: Iterable[Output]) -> None:
@@ -61,9 +62,19 @@ class Outputs:
                 produce(topic, value, key, partition)
 
     async def acknowledged(self) -> None:
-        """Return when everything that was sent before this call is acknowledged."""
-        async with self._one_flush:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._producer.flush)
+        """Return when everything that was sent before this call is acknowledged.
+
+        All who ask while a flush is under way wait for the one after it.
+        """
+        if self._next_flush is None:
+            self._next_flush = asyncio.create_task(self._flush(self._flushing))
+        await asyncio.shield(self._next_flush)
+
+    async def _flush(self, before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            await asyncio.wait([before])
+        self._flushing, self._next_flush = self._next_flush, None
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._producer.flush)
 
     def _wait_for_room(self) -> None:
         while len(self._producer) > ROOM_AGAIN_BELOW:

@@ -1,15 +1,16 @@
-"""Carries an agent's batches out: partitions side by side, the batches of one partition in turn."""
+"""Carries batches out: a topic's through its agents, in groups; the batches of one partition in turn."""
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from streams.engine.batch import Batch, NoState, Result, Sink, Stage
 from streams.engine.crash import OperatorError, crash
+from streams.engine.gather import Gathering
 from streams.engine.output import Outputs
 from streams.engine.table import EPOCH_KEY, PartitionTable, pack
 from streams.failpoints import failpoint
@@ -21,94 +22,128 @@ MARK_POSITION_EVERY_SECONDS: Final = 10.0
 
 
 class Runner:
-    """The batches of one agent. Subclasses say what is done with one.
+    """What one agent does with the batches of its topic. Subclasses say what that is.
 
     Args:
         name: of the agent, for messages.
         topic: that it reads.
-        done: told of each batch when everything that came of it is durable.
     """
 
-    def __init__(self, name: str, topic: str, done: Callable[[Batch], None]) -> None:
+    def __init__(self, name: str, topic: str) -> None:
         self.name = name
         self.topic = topic
-        self._done = done
-        self._queues: dict[int, asyncio.Queue[Batch]] = {}
-        self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._in_work: set[int] = set()
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._taking = asyncio.Event()
-        self._taking.set()
+        self.on_ready: Callable[[], None] = lambda: None
+        """Called when a partition has become ready."""
 
-    @property
-    def busy(self) -> bool:
-        """Whether a batch is in work."""
-        return bool(self._in_work)
+    def is_ready(self, partition: int) -> bool:  # noqa: ARG002  (the answer of those that need no preparation)
+        """Whether a partition may be worked on."""
+        return True
 
-    def take(self, batch: Batch) -> None:
-        """Queue a batch; at most `consumer.MAX_IN_FLIGHT` of a partition are under way."""
-        partition = batch.partition
-        if partition not in self._tasks:
-            self._queues[partition] = asyncio.Queue()
-            self._tasks[partition] = asyncio.create_task(self._run(partition))
-        self._queues[partition].put_nowait(batch)
+    async def prepare(self, partitions: set[int]) -> None:
+        """Make ready what work on the assigned partitions needs."""
 
-    async def finish(self, deadline_seconds: float) -> None:
-        """Take nothing new, finish what is in work and forget what waits; it comes again."""
-        self._taking.clear()
-        try:
-            await asyncio.wait_for(self._idle.wait(), deadline_seconds)
-        except TimeoutError:
-            self.overrun(deadline_seconds)
-        for task in self._tasks.values():
-            task.cancel()
-        self._tasks.clear()
-        self._queues.clear()
-        self._in_work.clear()
-        self._idle.set()
-        await self.released()
+    async def work(self, group: Sequence[Batch]) -> None:
+        """Do what the agent does; return when all that comes of it is durable.
+
+        Args:
+            group: batches of different partitions.
+        """
+        raise NotImplementedError
 
     def overrun(self, deadline_seconds: float) -> None:
         """Deal with a batch that is still in work when its partition may already be someone else's."""
         crash(f"{self.name}: a batch was still in work {deadline_seconds:.0f} s after revocation")
 
-    async def assigned(self, partitions: set[int]) -> None:
-        """Begin with an assignment of partitions; called after `finish`, before the first batch."""
-        self._taking.set()
-        await self.prepare(partitions)
-
-    async def prepare(self, partitions: set[int]) -> None:
-        """Make ready what work on the partitions needs."""
-
     async def released(self) -> None:
         """Note that nothing is in work."""
 
-    async def work(self, batch: Batch) -> None:
-        """Do what the agent does; return when all that comes of it is durable."""
-        raise NotImplementedError
 
-    async def _run(self, partition: int) -> None:
-        queue = self._queues[partition]
-        while True:
-            batch = await queue.get()
-            if not self._taking.is_set():
-                continue
-            self._in_work.add(partition)
-            self._idle.clear()
-            try:
-                await self.work(batch)
-            except Exception as error:  # noqa: BLE001  (crash-only: whatever it is, the batch comes again)
-                if self._taking.is_set():
-                    crash(f"{self.name}: {batch.topic}[{partition}] from offset {batch.start} failed", error)
-                log.warning("%s: a batch was left for later on stopping: %s", self.name, error)
-            else:
-                failpoint("batch.before_done")
-                self._done(batch)
-                failpoint("batch.after_done")
-            self._in_work.discard(partition)
-            if not self._in_work:
-                self._idle.set()
+class TopicWork:
+    """Carries a topic's batches through all of its agents: the batches of a partition in turn, others beside.
+
+    Args:
+        topic: that the batches are of.
+        done: told of each batch when everything that came of it, in all agents, is durable.
+    """
+
+    def __init__(self, topic: str, done: Callable[[Batch], None]) -> None:
+        self.topic = topic
+        self._done = done
+        self._runners: list[Runner] = []
+        self._gathering = Gathering()
+        self._groups: set[asyncio.Task[None]] = set()
+        self._taking = True
+
+    @property
+    def busy(self) -> bool:
+        """Whether a batch is in work."""
+        return bool(self._groups)
+
+    def add_agent(self, runner: Runner) -> None:
+        """Let an agent take part."""
+        self._runners.append(runner)
+        runner.on_ready = self._begin
+
+    def take(self, batches: Iterable[Batch]) -> None:
+        """Let batches be worked on."""
+        if self._taking:
+            self._gathering.add(batches)
+            self._begin()
+
+    def forget(self, partition: int, position: int) -> None:
+        """Leave what was fetched behind a position and is not in work yet; it is fetched again."""
+        self._gathering.forget(partition, position)
+
+    async def finish(self, deadline_seconds: float) -> None:
+        """Take nothing new, finish what is in work and forget what waits; it comes again."""
+        self._taking = False
+        if self._groups:
+            _done, late = await asyncio.wait(self._groups, timeout=deadline_seconds)
+            if late:
+                for runner in self._runners:
+                    runner.overrun(deadline_seconds)
+            for task in late:
+                task.cancel()
+        self._groups.clear()
+        self._gathering.clear()
+        for runner in self._runners:
+            await runner.released()
+
+    async def assigned(self, partitions: set[int]) -> None:
+        """Begin with an assignment of partitions; called after `finish`, before the first batch."""
+        self._taking = True
+        await asyncio.gather(*(runner.prepare(partitions) for runner in self._runners))
+
+    def _is_ready(self, partition: int) -> bool:
+        return all(runner.is_ready(partition) for runner in self._runners)
+
+    def _begin(self) -> None:
+        while self._taking and (group := self._gathering.take(self._is_ready)):
+            task = asyncio.create_task(self._work(group))
+            self._groups.add(task)
+            task.add_done_callback(self._groups.discard)
+
+    async def _work(self, group: Sequence[Batch]) -> None:
+        through = await asyncio.gather(*(self._through(runner, group) for runner in self._runners))
+        if not all(through):
+            return
+        failpoint("batch.before_done")
+        for batch in group:
+            self._done(batch)
+        failpoint("batch.after_done")
+        self._gathering.finished(group)
+        self._begin()
+
+    async def _through(self, runner: Runner, group: Sequence[Batch]) -> bool:
+        try:
+            await runner.work(group)
+        except Exception as error:  # noqa: BLE001  (crash-only: whatever it is, the batches come again)
+            if self._taking:
+                which = ", ".join(f"[{batch.partition}] from offset {batch.start}" for batch in group)
+                crash(f"{runner.name}: {self.topic}{which} failed", error)
+            log.warning("%s: batches were left for later on stopping: %s", runner.name, error)
+            return False
+        return True
 
 
 T = TypeVar("T")
@@ -140,6 +175,14 @@ def check_settings(table: PartitionTable, how_to_rebuild: str) -> None:
         raise OperatorError(f"{'; '.join(wrong)}. Set it back, or make the state again{how_to_rebuild}")
 
 
+class _Sent(NamedTuple):
+    """A step of a batch that has been handed to the producer."""
+
+    table: PartitionTable | None
+    changes: dict[bytes, bytes | None]
+    is_to_acknowledge: bool
+
+
 class StageRunner(Runner):
     """Runs a pure stage: compute, send and await all acknowledgements, apply the state, done."""
 
@@ -148,12 +191,11 @@ class StageRunner(Runner):
         stage: Stage,
         *,
         outputs: Outputs,
-        done: Callable[[Batch], None],
         open_table: OpenTable,
         changelog_topic: str,
         how_to_rebuild: str = "",
     ) -> None:
-        super().__init__(stage.name, stage.topic, done)
+        super().__init__(stage.name, stage.topic)
         self._how_to_rebuild = how_to_rebuild
         self._stage = stage
         self._outputs = outputs
@@ -164,6 +206,11 @@ class StageRunner(Runner):
         self._threads = ThreadPoolExecutor(4, thread_name_prefix=stage.name)
         self._marked_at: dict[int, float] = {}
 
+    def is_ready(self, partition: int) -> bool:
+        """Whether a partition's state is recovered."""
+        recovering = self._tables.get(partition)
+        return not self._stage.stateful or (recovering is not None and recovering.done())
+
     async def prepare(self, partitions: set[int]) -> None:
         """Open and recover the tables of the partitions, side by side, and close those held no longer."""
         if not self._stage.stateful:
@@ -171,6 +218,8 @@ class StageRunner(Runner):
         for partition in set(self._open) - partitions:
             await self._in_thread(self._open.pop(partition).close)
         self._tables = {p: asyncio.create_task(self._recovered(p)) for p in partitions}
+        for recovering in self._tables.values():
+            recovering.add_done_callback(lambda _: self.on_ready())
 
     async def released(self) -> None:
         """Note how far the local copies are, so that the next recovery is short."""
@@ -179,29 +228,42 @@ class StageRunner(Runner):
         for table in self._open.values():
             await self._in_thread(table.mark_position)
 
-    async def work(self, batch: Batch) -> None:
-        """Carry out the stage on a batch."""
-        table = await self._tables[batch.partition] if self._stage.stateful else None
+    async def work(self, group: Sequence[Batch]) -> None:
+        """Carry out the stage: one acknowledgement for the first steps of all batches, one for the second."""
+        now = datetime.now(UTC)
+        batches = [self._steps(batch, now) for batch in group]
+        while sent := [step for steps in batches if (step := next(steps, None)) is not None]:
+            failpoint("stage.before_acknowledgement")
+            if any(step.is_to_acknowledge for step in sent):
+                await self._outputs.acknowledged()
+            failpoint("stage.after_acknowledgement")
+            for step in sent:
+                if step.table:
+                    step.table.apply(step.changes)
+            failpoint("stage.after_apply")
+        for batch in group:
+            await self._mark_if_due(batch.partition)
+
+    def _steps(self, batch: Batch, now: datetime) -> Iterator[_Sent]:
+        """Compute what a batch leads to, and send one step of it each time that the next one is asked for."""
+        table = self._tables[batch.partition].result() if self._stage.stateful else None
         revision = Revision(table.epoch if table else 0, batch.next - 1)
-        result = self._stage.process(batch, table or NoState(), revision, datetime.now(UTC))
+        result = self._stage.process(batch, table or NoState(), revision, now)
         for step in result.steps():
             changes = packed_changes(step, revision)
             failpoint("stage.before_output")
             self._outputs.send(step.outputs)
             failpoint("stage.before_changelog")
             self._outputs.send_to(self._changelog_topic, batch.partition, changes)
-            failpoint("stage.before_acknowledgement")
-            if step.outputs or changes:
-                await self._outputs.acknowledged()
-            failpoint("stage.after_acknowledgement")
-            if table:
-                table.apply(changes)
-            failpoint("stage.after_apply")
-        if table and time.monotonic() - self._marked_at.get(batch.partition, 0) > MARK_POSITION_EVERY_SECONDS:
+            yield _Sent(table, changes, is_to_acknowledge=bool(step.outputs or changes))
+
+    async def _mark_if_due(self, partition: int) -> None:
+        table = self._open.get(partition)
+        if table and time.monotonic() - self._marked_at.get(partition, 0) > MARK_POSITION_EVERY_SECONDS:
             failpoint("stage.before_mark")
             await self._in_thread(table.mark_position)
             failpoint("stage.after_mark")
-            self._marked_at[batch.partition] = time.monotonic()
+            self._marked_at[partition] = time.monotonic()
 
     async def _recovered(self, partition: int) -> PartitionTable:
         try:
@@ -230,10 +292,8 @@ class StageRunner(Runner):
 class SinkRunner(Runner):
     """Runs a sink: write, send what was refused and await its acknowledgement, done."""
 
-    def __init__(
-        self, sink: Sink, *, outputs: Outputs, done: Callable[[Batch], None], threads: ThreadPoolExecutor
-    ) -> None:
-        super().__init__(sink.name, sink.topic, done)
+    def __init__(self, sink: Sink, *, outputs: Outputs, threads: ThreadPoolExecutor) -> None:
+        super().__init__(sink.name, sink.topic)
         self._sink = sink
         self._outputs = outputs
         self._threads = threads
@@ -245,10 +305,10 @@ class SinkRunner(Runner):
         """
         log.warning("%s: left a batch that took over %.0f s; it comes again", self.name, deadline_seconds)
 
-    async def work(self, batch: Batch) -> None:
-        """Write a batch in a thread."""
+    async def work(self, group: Sequence[Batch]) -> None:
+        """Write batches together, in a thread."""
         loop = asyncio.get_running_loop()
-        refused = await loop.run_in_executor(self._threads, self._sink.write, batch)
+        refused = await loop.run_in_executor(self._threads, self._sink.write, group)
         if refused:
             failpoint("sink.before_letters")
             self._outputs.send(refused)

@@ -1,6 +1,6 @@
 """What a Kinesis record becomes on Kafka."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -65,10 +65,10 @@ class Message(NamedTuple):
     headers: Headers
 
 
-def to_messages(source: Source, records: Iterable[IncomingRecord]) -> list[Message]:
-    """Give one message for each record, in their order."""
+def to_messages(source: Source, records: Iterable[IncomingRecord]) -> Iterator[Message]:
+    """Give one message for each record, in their order, as they are asked for."""
     topic = raw_topic(source.stream)
-    return [_to_message(topic, source, record) for record in records]
+    return (_to_message(topic, source, record) for record in records)
 
 
 def _to_message(topic: str, source: Source, record: IncomingRecord) -> Message:

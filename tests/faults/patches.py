@@ -18,16 +18,17 @@ LONGER_THAN_COMMITS_SECONDS = 2.5
 
 def done_before_acknowledgement() -> None:
     """A stage says that a batch is done before anything of it is sent."""
-    from streams.engine.runner import StageRunner  # noqa: PLC0415  (only in the worker that is patched)
+    from streams.engine.runner import TopicWork  # noqa: PLC0415  (only in the worker that is patched)
 
-    work = StageRunner.work
+    work = TopicWork._work
 
-    async def done_first(self: Any, batch: Any) -> None:
-        self._done(batch)
+    async def done_first(self: Any, group: Any) -> None:
+        for batch in group:
+            self._done(batch)
         await asyncio.sleep(LONGER_THAN_COMMITS_SECONDS)
-        await work(self, batch)
+        await work(self, group)
 
-    StageRunner.work = done_first
+    TopicWork._work = done_first
 
 
 def counter_instead_of_merge() -> None:
@@ -61,22 +62,23 @@ def checkpoint_before_flush() -> None:
 
 
 def dropped_batch() -> None:
-    """Now and then a batch never reaches its agent, as Faust drops what was fetched before a rebalance."""
+    """Now and then what was fetched reaches no agent, as Faust drops what it fetched before a rebalance."""
     from streams.engine.consumer import BatchConsumer  # noqa: PLC0415
 
     delivered = BatchConsumer.delivered
     holes = Path(os.environ["PIPELINE_HOME"]) / "faults" / "holes"
     count = 0
 
-    def dropping(self: Any, batch: Any) -> bool:
+    def dropping(self: Any, batches: Any) -> Any:
         nonlocal count
         count += 1
         made = holes.read_text().count("\n") if holes.exists() else 0
         if count % DROPPED_BATCH == 0 and made < HOLES:
             with holes.open("a") as file:
-                file.write(f"{batch.topic}[{batch.partition}] from {batch.start} to {batch.next}\n")
-            return False
-        return delivered(self, batch)
+                spans = (f"{b.topic}[{b.partition}] from {b.start} to {b.next}" for b in batches)
+                file.write(", ".join(spans) + "\n")
+            return []
+        return delivered(self, batches)
 
     BatchConsumer.delivered = dropping
 

@@ -22,7 +22,7 @@ from sinks.mapping.bronze import bronze_row
 from sinks.mapping.dead_letters import letter_row
 from sinks.mapping.facts import facts_of
 from streams.dead_letters import Reason, decode_dead_letter
-from streams.engine.batch import Batch, Output
+from streams.engine.batch import Batch, Output, placed
 from streams.events import STREAMS, Stream, key_of
 from streams.json_schema import schema_of
 from streams.silver import Revision
@@ -146,7 +146,7 @@ def _judge_letter(output: Output, of_identity: dict[Any, ARecord]) -> tuple[Any,
 
 def _judge_fact(stream: Stream, output: Output) -> Any:
     record = ARecord(output.value, output.headers, 1, output.key)  # type: ignore[arg-type]  # they are bytes
-    found = facts_of(output.topic, [record])
+    found = facts_of(output.topic, placed([record], 0))
     assert not found.refused, (output, found.refused)
     assert not found.foreign, (output, found.foreign)
     (fact,) = found.facts

@@ -20,6 +20,7 @@ from sink_databases import new_database
 
 from sinks.migrate import upgrade
 from sinks.registry import SINKS, open_database
+from streams.engine.batch import placed
 from streams.events import STREAM_OF_TYPE, STREAMS, Stream
 from streams.topics import CLEAN_EVENTS, CLEAN_LOGS, CLEAN_PRODUCTS, DEAD_LETTERS, raw_topic
 from streams.transport import TransportIdentity, to_headers
@@ -140,7 +141,7 @@ def test_postgres_takes_what_became_of_hostile_records(database_url: str) -> Non
     for number, (_name, stream, value) in enumerate(corpus(), start=10**6):
         inputs[stream].append(record_of(value, number, stream))
     for stream, records in inputs.items():
-        assert not SINKS[raw_topic(stream)](store, records, 0)
+        assert not SINKS[raw_topic(stream)](store, placed(records, 0))
         outputs += judge(stream, records, thorough=False).outputs
     written: Counter[str] = Counter()
     for topic in (CLEAN_EVENTS, CLEAN_PRODUCTS, CLEAN_LOGS, DEAD_LETTERS):
@@ -149,7 +150,7 @@ def test_postgres_takes_what_became_of_hostile_records(database_url: str) -> Non
             for offset, output in enumerate(outputs)
             if output.topic == topic
         ]
-        letters = SINKS[topic](store, records_of_topic, 0)
+        letters = SINKS[topic](store, placed(records_of_topic, 0))
         assert not letters, [(letter.reason, letter.errors) for letter in letters[:3]]
         written[topic] += len(records_of_topic)
     stored = _count(store, "dead_letters")

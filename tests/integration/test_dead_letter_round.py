@@ -109,7 +109,7 @@ def make_history() -> list[Sent]:
 def message(stream: Stream, number: int, value: bytes, partition_key: str) -> Message:
     source = Source(stream, EPOCH, f"shardId-{number % 2:012d}")
     at = round(END.timestamp() * 1000) + number
-    return to_messages(source, [KinesisRecord(str(10**20 + number), 0, partition_key, at, value)])[0]
+    return next(to_messages(source, [KinesisRecord(str(10**20 + number), 0, partition_key, at, value)]))
 
 
 class Pipeline:

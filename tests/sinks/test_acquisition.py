@@ -15,6 +15,7 @@ from sinks.database import Connection, Database
 from sinks.mapping.facts import anonymous_visits, facts_of
 from sinks.migrations.versions.r0002_acquisition import ACQUISITION
 from sinks.registry import SINKS, open_database
+from streams.engine.batch import placed
 from streams.facts import VisitorEvent
 from streams.silver import Identity
 from streams.topics import CLEAN_EVENTS, SILVER_CUSTOMERS, SILVER_IDENTITIES
@@ -71,7 +72,7 @@ def acquired_by(store: Database) -> dict[object, object]:
 
 def test_only_the_earliest_anonymous_event_with_a_context_counts_of_a_batch() -> None:
     events = [visit(3, "v", 2), visit(2, "v", 1), visit(1, "v", 1, None), visit(4, "w", 1), page_viewed(5)]
-    found = anonymous_visits(facts_of(CLEAN_EVENTS, [fact(event) for event in events]).facts)
+    found = anonymous_visits(facts_of(CLEAN_EVENTS, placed(map(fact, events), 0)).facts)
     assert found == {"v": (at(1), event_id(2)), "w": (at(1), event_id(4))}
 
 
@@ -80,22 +81,22 @@ def test_only_the_earliest_anonymous_event_with_a_context_counts_of_a_batch() ->
 def test_a_linked_visitors_event_counts_whichever_is_stored_first(store: Database, first: str) -> None:
     steps = [(CLEAN_EVENTS, fact(visit(1, "v", 1))), (SILVER_IDENTITIES, link("v", "c1", 9))]
     for topic, record in steps if first == "fact" else steps[::-1]:
-        SINKS[topic](store, [record], 0)
+        SINKS[topic](store, placed([record], 0))
     assert rows(store) == [("c1", "email", "campaign-1", at(1), event_id(1))]
 
 
 @pytest.mark.real
 def test_the_earlier_one_wins_and_ties_go_to_the_lesser_id(store: Database) -> None:
-    SINKS[SILVER_IDENTITIES](store, [link("v", "c1", 9)], 0)
-    SINKS[CLEAN_EVENTS](store, [fact(visit(5, "v", 5))], 0)
+    SINKS[SILVER_IDENTITIES](store, placed([link("v", "c1", 9)], 0))
+    SINKS[CLEAN_EVENTS](store, placed([fact(visit(5, "v", 5))], 0))
     assert acquired_by(store) == {"c1": "campaign-5"}
-    SINKS[CLEAN_EVENTS](store, [fact(visit(6, "v", 5)), fact(visit(7, "v", 6))], 0)
+    SINKS[CLEAN_EVENTS](store, placed([fact(visit(6, "v", 5)), fact(visit(7, "v", 6))], 0))
     assert acquired_by(store) == {"c1": "campaign-5"}
-    SINKS[CLEAN_EVENTS](store, [fact(visit(4, "v", 5))], 0)
+    SINKS[CLEAN_EVENTS](store, placed([fact(visit(4, "v", 5))], 0))
     assert acquired_by(store) == {"c1": "campaign-4"}
-    SINKS[SILVER_CUSTOMERS](store, [profile("c1", 1, 8, minute=4)], 0)
+    SINKS[SILVER_CUSTOMERS](store, placed([profile("c1", 1, 8, minute=4)], 0))
     assert acquired_by(store) == {"c1": "campaign-8"}
-    SINKS[SILVER_CUSTOMERS](store, [profile("c1", 2, None)], 0)
+    SINKS[SILVER_CUSTOMERS](store, placed([profile("c1", 2, None)], 0))
     assert acquired_by(store) == {"c1": "campaign-8"}
 
 
@@ -104,8 +105,8 @@ def test_events_without_context_of_others_and_of_customers_do_not_count(store: D
     known = visit(3, "v", 1)
     known.customer_id = known.visitor_id = "c2"
     records = [fact(visit(1, "v", 1, None)), fact(visit(2, "w", 1)), fact(known)]
-    SINKS[CLEAN_EVENTS](store, records, 0)
-    SINKS[SILVER_IDENTITIES](store, [link("v", "c1", 9)], 0)
+    SINKS[CLEAN_EVENTS](store, placed(records, 0))
+    SINKS[SILVER_IDENTITIES](store, placed([link("v", "c1", 9)], 0))
     assert rows(store) == []
 
 
@@ -113,8 +114,8 @@ def test_events_without_context_of_others_and_of_customers_do_not_count(store: D
 def test_of_two_customers_on_one_device_and_two_devices_of_one_each_gets_the_earliest(
     store: Database,
 ) -> None:
-    SINKS[CLEAN_EVENTS](store, [fact(visit(1, "v", 3)), fact(visit(2, "w", 2))], 0)
-    SINKS[SILVER_IDENTITIES](store, [link("v", "c1", 9), link("v", "c2", 10), link("w", "c2", 11)], 0)
+    SINKS[CLEAN_EVENTS](store, placed([fact(visit(1, "v", 3)), fact(visit(2, "w", 2))], 0))
+    SINKS[SILVER_IDENTITIES](store, placed([link("v", "c1", 9), link("v", "c2", 10), link("w", "c2", 11)], 0))
     assert acquired_by(store) == {"c1": "campaign-1", "c2": "campaign-2"}
 
 
@@ -124,10 +125,10 @@ def test_a_customer_whose_acquisition_changed_is_in_the_change_log(store: Databa
         query = b"SELECT kind, key FROM ops.ops_changes WHERE key = 'c1'"
         return store.transact(lambda connection: connection.execute(query).fetchall())
 
-    SINKS[SILVER_IDENTITIES](store, [link("v", "c1", 9)], 0)
+    SINKS[SILVER_IDENTITIES](store, placed([link("v", "c1", 9)], 0))
     seen = len(changes())
     for _ in range(2):
-        SINKS[CLEAN_EVENTS](store, [fact(visit(1, "v", 1))], 0)
+        SINKS[CLEAN_EVENTS](store, placed([fact(visit(1, "v", 1))], 0))
         assert changes()[seen:] == [("customer", "c1")]
 
 
@@ -163,10 +164,10 @@ def test_of_two_transactions_that_overlap_neither_order_of_commits_misses(
     link_step = (SILVER_IDENTITIES, link("v", "c1", 9), "silver_identities")
     slow, fast = (fact_step, link_step) if late == "fact" else (link_step, fact_step)
     paused = Paused(migrated_url, slow[2])
-    thread = threading.Thread(target=partial(SINKS[slow[0]], paused, [slow[1]], 0))
+    thread = threading.Thread(target=partial(SINKS[slow[0]], paused, placed([slow[1]], 0)))
     thread.start()
     assert paused.wrote.wait(20)
-    SINKS[fast[0]](store, [fast[1]], 0)
+    SINKS[fast[0]](store, placed([fast[1]], 0))
     assert rows(store) == []
     paused.go.set()
     thread.join(20)
@@ -182,14 +183,14 @@ def test_a_crash_between_the_two_transactions_heals_when_the_batch_comes_again(s
         database.did = True  # type: ignore[attr-defined]  # this test's own
         return Database.transact(database, work)
 
-    SINKS[SILVER_IDENTITIES](store, [link("v", "c1", 9)], 0)
+    SINKS[SILVER_IDENTITIES](store, placed([link("v", "c1", 9)], 0))
     records = [fact(visit(1, "v", 1))]
     store.transact = partial(only_first, store)  # type: ignore[method-assign]  # a process that is killed
     with pytest.raises(psycopg.OperationalError):
-        SINKS[CLEAN_EVENTS](store, records, 0)
+        SINKS[CLEAN_EVENTS](store, placed(records, 0))
     del store.transact
     assert rows(store) == []
-    SINKS[CLEAN_EVENTS](store, records, 0)
+    SINKS[CLEAN_EVENTS](store, placed(records, 0))
     assert acquired_by(store) == {"c1": "campaign-1"}
 
 
@@ -247,7 +248,7 @@ def test_any_order_and_repetition_gives_what_one_query_over_the_facts_gives(
         shuffled = steps + random_.sample(steps, 20)
         random_.shuffle(shuffled)
         for topic, batch in in_batches(random_, shuffled):
-            SINKS[topic](store, batch, 0)
+            SINKS[topic](store, placed(batch, 0))
         merged = rows(store)
         found.add(repr(merged))
         store.transact(lambda connection: connection.execute(FORGET))
@@ -259,5 +260,5 @@ def test_any_order_and_repetition_gives_what_one_query_over_the_facts_gives(
 
 @pytest.mark.real
 def test_a_purchase_alone_makes_a_row_without_acquisition(store: Database) -> None:
-    SINKS[CLEAN_EVENTS](store, [clean(purchase(1), 1)], 0)
+    SINKS[CLEAN_EVENTS](store, placed([clean(purchase(1), 1)], 0))
     assert acquired_by(store) == {"c1": None}

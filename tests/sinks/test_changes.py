@@ -27,6 +27,7 @@ from sinks.changes import Change, CursorAheadError, read_changes, read_closings
 from sinks.database import Connection, Database
 from sinks.registry import SINKS
 from sinks.retention import trim_changes_before
+from streams.engine.batch import placed
 from streams.silver import Identity, LateEvent
 from streams.topics import (
     CLEAN_EVENTS,
@@ -195,7 +196,7 @@ def test_many_that_overlap_and_roll_back_are_each_given_exactly_once(
 def written(reader: Reader, store: Database, topic: str, *records: object) -> set[tuple[object, ...]]:
     """What following the log gives for a batch, and nothing more when the batch comes again."""
     reader.seen = []
-    assert SINKS[topic](store, records, 0) == []  # type: ignore[arg-type]  # records of this test's own
+    assert SINKS[topic](store, placed(records, 0)) == []  # type: ignore[arg-type]  # records of this test's own
     reader.read_all()
     return set(reader.seen)
 
@@ -260,7 +261,7 @@ def test_time_closes_a_session_when_nothing_can_join_it_any_more_and_each_is_tol
     gap = timedelta(minutes=30)
     ended = NOON + timedelta(minutes=5)
     for visitor, start in (("v1", NOON), ("v2", NOON + timedelta(hours=3))):
-        SINKS[SILVER_SESSIONS](store, [session_day(visitor, (1, 1), start)], 0)  # type: ignore[list-item]  # a record
+        SINKS[SILVER_SESSIONS](store, placed([session_day(visitor, (1, 1), start)], 0))  # type: ignore[list-item]  # a record
     with psycopg.connect(migrated_url, options="-c search_path=silver") as connection:
 
         def closed(since: datetime, until: datetime) -> list[Change]:

@@ -7,6 +7,7 @@ from sink_examples import NOON, clean, purchase, raw
 from sinks.database import Database
 from sinks.rebuild_schema import BOOKS, create_silver
 from sinks.registry import SINKS, open_database
+from streams.engine.batch import placed
 from streams.topics import CLEAN_EVENTS, raw_topic
 
 pytestmark = pytest.mark.real
@@ -60,8 +61,8 @@ def test_the_copies_are_as_the_migrations_made_the_live_ones(
 
 
 def test_writers_find_their_tables_by_the_search_path(rebuilt: Database, store: Database) -> None:
-    SINKS[raw_topic("transaction-events")](rebuilt, [raw(b"{}", 1, at=NOON)], 0)
-    SINKS[CLEAN_EVENTS](rebuilt, [clean(purchase(1), 1)], 0)
+    SINKS[raw_topic("transaction-events")](rebuilt, placed([raw(b"{}", 1, at=NOON)], 0))
+    SINKS[CLEAN_EVENTS](rebuilt, placed([clean(purchase(1), 1)], 0))
     count = (
         "SELECT (SELECT count(*) FROM {0}.silver_transactions), (SELECT count(*) FROM {0}.silver_customers)"
     )

@@ -16,6 +16,7 @@ from sinks.registry import SINKS, open_database
 from sinks.roles import PARTLY_HIDDEN, grant_reader, prepare_reader
 from sinks.schema import BRONZE, metadata
 from sinks.views import create_views
+from streams.engine.batch import placed
 from streams.topics import CLEAN_EVENTS, SILVER_CUSTOMERS
 
 pytestmark = pytest.mark.real
@@ -62,8 +63,8 @@ def url_of(url: str, user: str, password: str) -> str:
 def filled(reader: Reader) -> Reader:
     database = open_database(reader.owner_url)
     profile = {"email": "ada@example.com", "name": "Ada", "email_hash": "f00", "email_domain": "example.com"}
-    SINKS[SILVER_CUSTOMERS](database, [customer_state("c1", (1, 1), **profile)], 0)
-    SINKS[CLEAN_EVENTS](database, [clean(page_viewed(1), 1)], 0)
+    SINKS[SILVER_CUSTOMERS](database, placed([customer_state("c1", (1, 1), **profile)], 0))
+    SINKS[CLEAN_EVENTS](database, placed([clean(page_viewed(1), 1)], 0))
     database.close()
     return reader
 

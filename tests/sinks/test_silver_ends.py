@@ -26,6 +26,7 @@ from sink_examples import (
 from sinks.database import Database
 from sinks.registry import SINKS
 from streams.dead_letters import DeadLetter, Reason
+from streams.engine.batch import placed
 from streams.events import STREAMS
 from streams.facts import VisitorEvent
 from streams.topics import CLEAN_EVENTS, SILVER_CUSTOMERS, SILVER_PRODUCTS, raw_topic
@@ -45,8 +46,8 @@ def store_facts(store: Database, *events: VisitorEvent) -> list[DeadLetter]:
 def store_records(store: Database, records: Sequence[ARecord]) -> list[DeadLetter]:
     """Store a batch; bronze has its records already."""
     for stream in STREAMS:
-        SINKS[raw_topic(stream)](store, [raw(b"{}", record.offset, stream) for record in records], 0)
-    return SINKS[CLEAN_EVENTS](store, records, 0)
+        SINKS[raw_topic(stream)](store, placed([raw(b"{}", record.offset, stream) for record in records], 0))
+    return SINKS[CLEAN_EVENTS](store, placed(records, 0))
 
 
 def rows(store: Database, query: str) -> list[tuple[object, ...]]:
@@ -127,7 +128,7 @@ def test_sums_of_the_largest_amounts_are_exact(store: Database) -> None:
     # Ten thousand of them are more than eighteen digits.
     for n in range(0, 12_000, 1_200):
         records = [clean(purchase(n + i, amount="9999999999.9999"), n + i) for i in range(1_200)]
-        assert SINKS[CLEAN_EVENTS](store, records, 0) == []
+        assert SINKS[CLEAN_EVENTS](store, placed(records, 0)) == []
     assert totals(store) == (12_000, 12_000 * Decimal("9999999999.9999"))
 
 
@@ -141,9 +142,9 @@ def test_totals_move_once_however_many_workers_read_the_same_and_again(store: Da
         mine = random_.sample(records, len(records))
         for at in range(0, len(mine), 37):
             batch = mine[at : at + 37]
-            assert SINKS[CLEAN_EVENTS](store, batch, 0) == []
+            assert SINKS[CLEAN_EVENTS](store, placed(batch, 0)) == []
             if random_.random() < 0.3:
-                SINKS[CLEAN_EVENTS](store, batch, 0)
+                SINKS[CLEAN_EVENTS](store, placed(batch, 0))
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(read, range(4)))
@@ -173,22 +174,22 @@ ACQUIRED = {"acquisition_channel": "email", "acquisition_at": NOON, "acquisition
 
 def test_a_deletion_ends_personal_columns_and_nothing_else(store: Database) -> None:
     store_facts(store, purchase(1))
-    SINKS[SILVER_CUSTOMERS](store, [customer_state("c1", (1, 1), **ADA, **ACQUIRED)], 0)
+    SINKS[SILVER_CUSTOMERS](store, placed([customer_state("c1", (1, 1), **ADA, **ACQUIRED)], 0))
     assert rows(store, CUSTOMER) == [("a@b.c", "Ada", "f00", "b.c", "DE", False, 1, "email")]
     deleted = customer_state("c1", (1, 2), country="DE", is_deleted=True, **ACQUIRED)
-    SINKS[SILVER_CUSTOMERS](store, [deleted], 0)
+    SINKS[SILVER_CUSTOMERS](store, placed([deleted], 0))
     assert rows(store, CUSTOMER) == [(None, None, None, None, "DE", True, 1, "email")]
-    SINKS[SILVER_CUSTOMERS](store, [customer_state("c1", (1, 1), **ADA, **ACQUIRED)], 0)
+    SINKS[SILVER_CUSTOMERS](store, placed([customer_state("c1", (1, 1), **ADA, **ACQUIRED)], 0))
     assert rows(store, CUSTOMER) == [(None, None, None, None, "DE", True, 1, "email")]
-    SINKS[SILVER_CUSTOMERS](store, [customer_state("c1", (1, 3), **ADA, **ACQUIRED)], 0)
+    SINKS[SILVER_CUSTOMERS](store, placed([customer_state("c1", (1, 3), **ADA, **ACQUIRED)], 0))
     assert rows(store, CUSTOMER) == [("a@b.c", "Ada", "f00", "b.c", "DE", False, 1, "email")]
 
 
 def test_a_tombstone_ends_personal_columns_and_keeps_what_facts_gave(store: Database) -> None:
     store_facts(store, purchase(1))
-    SINKS[SILVER_CUSTOMERS](store, [customer_state("c1", (1, 1), **ADA, **ACQUIRED)], 0)
+    SINKS[SILVER_CUSTOMERS](store, placed([customer_state("c1", (1, 1), **ADA, **ACQUIRED)], 0))
     for revision in ((1, 0), (1, 2), (1, 1)):
-        SINKS[SILVER_CUSTOMERS](store, [tombstone("c1", revision)], 0)
+        SINKS[SILVER_CUSTOMERS](store, placed([tombstone("c1", revision)], 0))
         gone = revision != (1, 0)
         assert rows(store, CUSTOMER)[0][0] == (None if gone else "a@b.c")
     assert rows(store, CUSTOMER) == [(None, None, None, None, "DE", True, 1, "email")]
@@ -197,13 +198,13 @@ def test_a_tombstone_ends_personal_columns_and_keeps_what_facts_gave(store: Data
 def test_a_state_that_began_anew_replaces_the_profile_and_not_an_earlier_acquisition(
     store: Database,
 ) -> None:
-    SINKS[SILVER_CUSTOMERS](store, [customer_state("c1", (1, 900), **ADA, **ACQUIRED)], 0)
+    SINKS[SILVER_CUSTOMERS](store, placed([customer_state("c1", (1, 900), **ADA, **ACQUIRED)], 0))
     later = {
         "acquisition_channel": "direct",
         "acquisition_at": NOON + timedelta(hours=1),
         "acquisition_event_id": event_id(10),
     }
-    SINKS[SILVER_CUSTOMERS](store, [customer_state("c1", (2, 1), country="FR", **later)], 0)
+    SINKS[SILVER_CUSTOMERS](store, placed([customer_state("c1", (2, 1), country="FR", **later)], 0))
     assert rows(store, CUSTOMER) == [(None, None, None, None, "FR", False, 0, "email")]
 
 
@@ -225,5 +226,5 @@ def test_of_all_revisions_in_any_order_the_highest_stays(
         size = random_.randrange(1, 5)
         records = [make(revision, f"{revision}") for revision in order]
         for at in range(0, len(records), size):
-            SINKS[topic](store, records[at : at + size], 0)
+            SINKS[topic](store, placed(records[at : at + size], 0))
         assert rows(store, f"SELECT {column} FROM silver.{table}") == [("(2, 40)",)]

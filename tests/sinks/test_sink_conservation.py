@@ -11,6 +11,7 @@ from sinks.conservation import Agreement, StreamDay, agreements, stream_days
 from sinks.database import Database
 from sinks.registry import SINKS
 from streams.dead_letters import DeadLetter, FieldError, Reason, encode_dead_letter
+from streams.engine.batch import placed
 from streams.facts import encode_fact
 from streams.topics import CLEAN_EVENTS, DEAD_LETTERS, SILVER_CUSTOMERS, SILVER_SESSIONS
 
@@ -25,8 +26,8 @@ DOUBLED = f"""
 
 
 def write(store: Database, topic: str, *records: ARecord) -> None:
-    for letter in SINKS[topic](store, records, 0):
-        SINKS[DEAD_LETTERS](store, [ARecord(encode_dead_letter(letter))], 0)
+    for letter in SINKS[topic](store, placed(records, 0)):
+        SINKS[DEAD_LETTERS](store, placed([ARecord(encode_dead_letter(letter))], 0))
 
 
 def broken(number: int) -> ARecord:

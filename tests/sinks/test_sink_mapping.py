@@ -27,6 +27,7 @@ from sinks.mapping.entities import SESSIONS, customers_of, session_days_of
 from sinks.mapping.facts import STAGING, changed_fields, facts_of, signed_64
 from sinks.records import Failure, dead_letter, without_nul
 from streams.dead_letters import Reason
+from streams.engine.batch import placed
 from streams.events import DECODERS
 from streams.silver import Revision
 from streams.topics import CLEAN_EVENTS, CLEAN_LOGS, CLEAN_PRODUCTS
@@ -92,12 +93,12 @@ def test_digits_beyond_the_microsecond_are_rounded_as_in_facts(text: str) -> Non
 
 def test_each_transport_identity_is_a_row_once_and_replays_none() -> None:
     records = [raw(b"2", 2), raw(b"1", 1), raw(b"2", 2), raw(b"3", 3, attempt=1)]
-    rows = bronze_rows("transaction-events", 0, records)
+    rows = bronze_rows("transaction-events", placed(records, 0))
     assert [row.payload for row in rows] == ["1", "2"]
 
 
 def test_a_record_of_another_program_is_known_by_its_place_in_kafka() -> None:
-    rows = bronze_rows("transaction-events", 3, [ARecord(b"{}", b"k", offset=9)] * 2)
+    rows = bronze_rows("transaction-events", placed([ARecord(b"{}", b"k", offset=9)] * 2, 3))
     assert [row[1:6] for row in rows] == [(0, "kafka-3", "9", 0, "k")]
 
 
@@ -106,9 +107,9 @@ def test_a_record_of_another_program_is_known_by_its_place_in_kafka() -> None:
 
 def test_each_type_goes_to_its_table_with_a_value_for_each_column() -> None:
     events = [purchase(1), page_viewed(2), profile_updated(3, country="DE")]
-    found = facts_of(CLEAN_EVENTS, [clean(event, n) for n, event in enumerate(events)])
-    found.facts.extend(facts_of(CLEAN_LOGS, [clean(log_line(4), 4)]).facts)
-    found.facts.extend(facts_of(CLEAN_PRODUCTS, [clean(product_listed(5), 5)]).facts)
+    found = facts_of(CLEAN_EVENTS, placed((clean(event, n) for n, event in enumerate(events)), 0))
+    found.facts.extend(facts_of(CLEAN_LOGS, placed([clean(log_line(4), 4)], 0)).facts)
+    found.facts.extend(facts_of(CLEAN_PRODUCTS, placed([clean(product_listed(5), 5)], 0)).facts)
     assert [fact.table for fact in found.facts] == [
         "silver_transactions",
         "silver_product_events",
@@ -129,18 +130,19 @@ def test_each_type_goes_to_its_table_with_a_value_for_each_column() -> None:
 def test_records_that_deceive_a_joined_decoder_are_told_apart() -> None:
     good = clean(page_viewed(1), 1)
     broken = [ARecord(b'{"x":[{}', offset=2), ARecord(b"{}]}", offset=3)]
-    found = facts_of(CLEAN_EVENTS, [good, *broken])
-    assert [fact.offset for fact in found.facts] == [1]
-    assert [record.offset for record, _ in found.foreign] == [2, 3]
+    found = facts_of(CLEAN_EVENTS, placed([good, *broken], 0))
+    assert [fact.event_id for fact in found.facts] == [str(UUID(int=1))]
+    assert [record.offset for (_, record), _ in found.foreign] == [2, 3]
 
 
 def test_a_text_with_nul_is_refused_and_a_backslash_before_it_is_not() -> None:
     nul, escaped = page_viewed(1, query="a\0b"), page_viewed(2, query="a\\u0000b")
     in_json, profile = purchase(3), profile_updated(4, country="\0")
     in_json.items = [{"product_id": "\0"}]
-    found = facts_of(CLEAN_EVENTS, [clean(e, n) for n, e in enumerate([nul, escaped, in_json, profile])])
-    assert [fact.offset for fact in found.facts] == [1]
-    assert [fact.offset for fact, _ in found.refused] == [0, 2, 3]
+    events = [nul, escaped, in_json, profile]
+    found = facts_of(CLEAN_EVENTS, placed((clean(event, n) for n, event in enumerate(events)), 0))
+    assert [fact.number for fact in found.facts] == [1]
+    assert [fact.number for fact, _ in found.refused] == [0, 2, 3]
 
 
 def test_personal_values_are_not_kept_with_the_fact() -> None:
@@ -169,25 +171,27 @@ def test_of_one_key_the_highest_revision_is_kept_sorted_by_key() -> None:
         customer_state("b", (1, 9), country="IT"),
         customer_state("a", (1, 1)),
     ]
-    entities = customers_of(records).entities
+    entities = customers_of(placed(records, 0)).entities
     assert [(e.key, e.revision) for e in entities] == [(("a",), Revision(1, 1)), (("b",), Revision(2, 1))]
     assert "FR" in entities[1].rows[0]
 
 
 def test_a_tombstone_of_a_day_is_a_day_without_sessions() -> None:
-    found = session_days_of([session_day("v|1", (1, 1), NOON), tombstone("v|1|2026-03-01", (1, 2))])
+    found = session_days_of(
+        placed([session_day("v|1", (1, 1), NOON), tombstone("v|1|2026-03-01", (1, 2))], 0)
+    )
     (entity,) = found.entities
     assert (entity.key, entity.revision, entity.rows) == (("v|1", NOON.date()), (1, 2), [])
 
 
 def test_a_tombstone_without_revision_is_foreign() -> None:
-    found = customers_of([ARecord(None, b"c1", offset=4)])
+    found = customers_of(placed([ARecord(None, b"c1", offset=4)], 7))
     assert found.entities == []
-    assert [record.offset for record, _ in found.foreign] == [4]
+    assert [(partition, record.offset) for (partition, record), _ in found.foreign] == [(7, 4)]
 
 
 def test_a_session_has_a_value_for_each_column() -> None:
-    (entity,) = session_days_of([session_day("v", (1, 1), NOON)]).entities
+    (entity,) = session_days_of(placed([session_day("v", (1, 1), NOON)], 0)).entities
     assert [len(row) for row in entity.rows] == [len(SESSIONS.types)]
 
 

@@ -15,6 +15,7 @@ from sink_examples import NOON, ARecord, clean, customer_state, page_viewed, pur
 from sinks.database import Connection, Database, DatabaseUnavailableError, Refused, write_bisecting
 from sinks.registry import SINKS, open_database
 from sinks.writers.bronze import ensure_days
+from streams.engine.batch import placed
 from streams.topics import CLEAN_EVENTS, SILVER_CUSTOMERS, SILVER_SESSIONS, raw_topic
 
 pytestmark = pytest.mark.real
@@ -35,10 +36,10 @@ def test_a_connection_lost_in_mid_batch_is_made_again_and_nothing_is_doubled(
 ) -> None:
     """The batch waits for a lock inside its transaction; there its connection is ended by the server."""
     batch = [clean(purchase(n, "c1", "1.50"), n) for n in range(500)]
-    SINKS[CLEAN_EVENTS](store, [clean(purchase(1000, "c1", "1.50"), 1000)], 0)
+    SINKS[CLEAN_EVENTS](store, placed([clean(purchase(1000, "c1", "1.50"), 1000)], 0))
     with psycopg.connect(migrated_url) as other, ThreadPoolExecutor(1) as pool:
         other.execute("SELECT FROM silver.silver_customers WHERE customer_id = 'c1' FOR UPDATE")
-        written = pool.submit(SINKS[CLEAN_EVENTS], store, batch, 0)
+        written = pool.submit(SINKS[CLEAN_EVENTS], store, placed(batch, 0))
         pid = blocked_pid(other)
         assert not written.done()
         with caplog.at_level(logging.WARNING, "sinks.database"):
@@ -72,7 +73,7 @@ def test_a_writer_that_stands_still_in_a_transaction_does_not_keep_its_locks(
     store: Database, migrated_url: str
 ) -> None:
     """As a process that is stopped, or a machine that is paused: all others would wait for it."""
-    SINKS[CLEAN_EVENTS](store, [clean(purchase(1, "c1", "1.50"), 1)], 0)
+    SINKS[CLEAN_EVENTS](store, placed([clean(purchase(1, "c1", "1.50"), 1)], 0))
     lock = b"SELECT FROM silver.silver_customers WHERE customer_id = 'c1' FOR UPDATE"
     held, go_on, tries = threading.Event(), threading.Event(), []
 
@@ -108,7 +109,7 @@ def test_a_commit_that_was_not_confirmed_is_harmless_when_done_again(store: Data
             return result
 
     forgetful = Forgetful(store._url, prepare=store._prepare)
-    assert SINKS[CLEAN_EVENTS](forgetful, batch, 0) == []
+    assert SINKS[CLEAN_EVENTS](forgetful, placed(batch, 0)) == []
     forgetful.close()
     assert len(lost) == 1
     assert totals(store) == [("c1", 3, Decimal(30))]
@@ -118,7 +119,7 @@ def test_a_database_that_stays_away_is_given_up_after_the_time_allowed() -> None
     store = open_database(NOWHERE, retry_seconds=0.3)
     began = time.monotonic()
     with pytest.raises(DatabaseUnavailableError, match="Postgres is away for"):
-        SINKS[CLEAN_EVENTS](store, [clean(purchase(1), 1)], 0)
+        SINKS[CLEAN_EVENTS](store, placed([clean(purchase(1), 1)], 0))
     assert time.monotonic() - began < 5
 
 
@@ -127,7 +128,7 @@ def test_a_stop_ends_the_waiting_at_once() -> None:
     store = open_database(NOWHERE, retry_seconds=600, stop=stop)
     threading.Timer(0.2, stop.set).start()
     with pytest.raises(DatabaseUnavailableError):
-        SINKS[CLEAN_EVENTS](store, [clean(purchase(1), 1)], 0)
+        SINKS[CLEAN_EVENTS](store, placed([clean(purchase(1), 1)], 0))
 
 
 def test_an_error_that_will_not_pass_is_raised_at_once(store: Database) -> None:
@@ -159,7 +160,7 @@ def test_writers_at_the_same_time_neither_block_each_other_for_ever_nor_double(s
     def write(topic: str, records: list[ARecord], size: int, backwards: bool) -> None:
         batches = [records[at : at + size] for at in range(0, len(records), size)]
         for batch in reversed(batches) if backwards else batches:
-            assert SINKS[topic](store, list(reversed(batch)) if backwards else batch, 0) == []
+            assert SINKS[topic](store, placed(list(reversed(batch)) if backwards else batch, 0)) == []
 
     work = [
         (topic, records, size, backwards)
@@ -187,7 +188,7 @@ def test_a_day_of_bronze_is_made_by_many_at_once(store: Database) -> None:
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(make, range(12)))
     records = [raw(b"{}", n, at=NOON + timedelta(days=n)) for n in range(3)]
-    assert SINKS[raw_topic("system-logs")](store, records, 0) == []
+    assert SINKS[raw_topic("system-logs")](store, placed(records, 0)) == []
     found = store.transact(
         lambda connection: connection.execute(
             b"SELECT tableoid::regclass::text FROM bronze.bronze_system_logs ORDER BY 1"

@@ -37,6 +37,7 @@ from sinks.retention import drop_bronze_before
 from sinks.writers.facts import write_facts
 from sinks.writers.payloads import BronzeBehindError
 from streams.dead_letters import DeadLetter, Reason, encode_dead_letter
+from streams.engine.batch import placed
 from streams.silver import Identity, LateEvent
 from streams.topics import (
     CLEAN_EVENTS,
@@ -62,7 +63,7 @@ def query(store: Database, sql: str) -> Rows:
 
 
 def write(store: Database, topic: str, *records: ARecord) -> list[DeadLetter]:
-    return SINKS[topic](store, records, 0)
+    return SINKS[topic](store, placed(records, 0))
 
 
 def customers(store: Database) -> Rows:
@@ -282,7 +283,7 @@ def test_a_conflict_waits_for_bronze_and_then_asks_for_another_try(store: Databa
     batch = [clean(purchase(1, amount="10"), 1), clean(purchase(1, amount="99"), 2)]
     write(store, RAW, raw(b"{}", 3))  # of the same day, so that bronze has kept it
     with pytest.raises(BronzeBehindError, match="is the bronze sink running"):
-        write_facts(CLEAN_EVENTS, store, batch, 0, bronze_wait_seconds=0.1)
+        write_facts(CLEAN_EVENTS, store, placed(batch, 0), bronze_wait_seconds=0.1)
     write(store, RAW, raw(b"{}", 1), raw(b"{}", 2))
     assert len(write(store, CLEAN_EVENTS, *batch)) == 1
 
@@ -292,11 +293,11 @@ def test_a_conflict_of_a_day_that_bronze_no_longer_has_is_a_letter_without_paylo
     batch = [clean(event, number) for number, event in enumerate(events, 1)]
     write(store, RAW, raw(b"{}", 3))
     with pytest.raises(BronzeBehindError):
-        write_facts(CLEAN_EVENTS, store, batch, 0, bronze_wait_seconds=0)
+        write_facts(CLEAN_EVENTS, store, placed(batch, 0), bronze_wait_seconds=0)
     write(store, RAW, raw(b"{}", 4, at=NOON + timedelta(days=1)))
     kept_from = NOON.date() + timedelta(days=1)
     assert all(of.day < kept_from for of in drop_bronze_before(store, kept_from))
-    letters = write_facts(CLEAN_EVENTS, store, batch, 0, bronze_wait_seconds=0)
+    letters = write_facts(CLEAN_EVENTS, store, placed(batch, 0), bronze_wait_seconds=0)
     assert [(x.reason, x.payload) for x in letters] == [(Reason.CONFLICTING_EVENT_ID, None)]
     assert write(store, DEAD_LETTERS, as_record(letters[0])) == []
 

@@ -17,6 +17,7 @@ from session_world import MIDNIGHT, cut
 from processors.sessions.stage import SessionsStage
 from sinks.migrate import upgrade
 from sinks.registry import SINKS, open_database
+from streams.engine.batch import placed
 from streams.facts import RAW_AT, VisitorEvent, encode_fact
 from streams.topics import CLEAN_EVENTS, SILVER_SESSIONS
 from streams.transport import Headers, TransportIdentity, to_headers
@@ -113,9 +114,9 @@ def test_stored_sessions_are_what_a_query_over_the_stored_facts_gives(database: 
         ]
     again = draw.sample(sent, len(sent) // 2)
     records = [Sent(o.key, o.value, o.headers, n) for n, o in enumerate([*sent, *again])]
-    assert not SINKS[CLEAN_EVENTS](store, records_of_facts(arrived), 0)
+    assert not SINKS[CLEAN_EVENTS](store, placed(records_of_facts(arrived), 0))
     for begin in range(0, len(records), 50):
-        assert not SINKS[SILVER_SESSIONS](store, records[begin : begin + 50], 0)
+        assert not SINKS[SILVER_SESSIONS](store, placed(records[begin : begin + 50], 0))
     store.close()
     with psycopg.connect(database) as connection:
         wanted = connection.execute(REFERENCE.encode())

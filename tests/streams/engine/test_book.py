@@ -37,10 +37,31 @@ def test_after_a_seek_back_what_was_not_done_comes_again() -> None:
     book.fetched(10, 20)
     book.done(0, 10)
     assert book.fetched(10, 15)  # went back
-    book.done(10, 20)  # of the fetch before: struck out
+    book.done(10, 13)  # part of it only
     assert book.position == 10
     book.done(10, 15)
     assert book.position == 15
+
+
+def test_what_is_done_of_a_fetch_before_a_seek_back_is_done() -> None:
+    book = PartitionBook(0)
+    book.fetched(0, 20)
+    assert book.fetched(0, 15)  # went back while the first was in work
+    book.done(0, 20)
+    assert book.position == 15  # no further than what is in the book
+    book.fetched(15, 25)
+    book.done(0, 20)
+    assert book.position == 15
+
+
+def test_batches_that_were_joined_are_done_together() -> None:
+    book = PartitionBook(0)
+    for start in (0, 10, 20):
+        book.fetched(start, start + 10)
+    book.done(10, 30)
+    assert book.position == 0
+    book.done(0, 10)
+    assert (book.position, book.in_flight) == (30, 0)
 
 
 def test_a_seek_back_behind_what_is_done_does_not_take_it_back() -> None:

@@ -11,12 +11,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from amazon_kclpy import kcl
+from amazon_kclpy.dispatch import message_decode
 
 from streams.ingest.child import EXIT_FAILED, ChildConfig, CrashOnError
 from streams.ingest.forwarder import ForwardError
 from streams.ingest.messages import Message
 from streams.ingest.processor import ShardProcessor
+from streams.ingest.protocol import BatchProcess, Records
 from streams.kafka import KafkaConfig
 from streams.topics import MAX_MESSAGE_BYTES
 
@@ -69,9 +70,9 @@ def talk(forwarder: Forwarder, *lines: dict[str, Any]) -> list[dict[str, Any]]:
 
     output = io.StringIO()
     processor = ShardProcessor("system-logs", 42, forwarder, checkpoint_every_seconds=0)
-    process = kcl.KCLProcess(
+    process = BatchProcess(
         CrashOnError(processor, end),
-        io.StringIO("".join(json.dumps(line) + "\n" for line in lines)),
+        io.BytesIO("".join(json.dumps(line) + "\n" for line in lines).encode()),
         output,
         io.StringIO(),
     )
@@ -111,6 +112,37 @@ def test_a_shards_whole_life() -> None:
     ]
     assert ("kinesis_arrived_at", b"1700000000001") in forwarder.messages[0].headers
     assert ("kinesis_stream_epoch", b"42") in forwarder.messages[0].headers
+
+
+def test_records_are_the_same_as_kclpy_reads_them() -> None:
+    packed = [
+        {**record, "sequenceNumber": "7", "subSequenceNumber": sub, "partitionKey": key}
+        for record, (sub, key) in zip(
+            batch(b"", b"\xff\x00", b"{}" * 1000)["records"],
+            [(None, "none"), (1, "\u00e5\U0001f600"), (2, "")],
+            strict=True,
+        )
+    ]
+    given = {"action": "processRecords", "records": packed, "millisBehindLatest": None}
+    line = json.dumps(given)
+    ours = msgspec.json.decode(line, type=Records).records
+    theirs = json.loads(line, object_hook=message_decode).records
+    for name in (
+        "sequence_number",
+        "sub_sequence_number",
+        "partition_key",
+        "timestamp_millis",
+        "binary_data",
+    ):
+        assert [getattr(one, name) for one in ours] == [getattr(one, name) for one in theirs]
+
+
+def test_a_partition_key_that_is_no_text_is_left_to_kclpy_and_stops_nothing() -> None:
+    forwarder = Forwarder()
+    given = batch(b"one")
+    given["records"][0]["partitionKey"] = "half of \ud83d"
+    assert talk(forwarder, INITIALIZE, given, saved())[-1] == done("processRecords")
+    assert [(m.key, m.value) for m in forwarder.messages] == [(b"half of ?", b"one")]
 
 
 def test_a_lost_lease_is_answered_without_a_checkpoint() -> None:
