@@ -38,6 +38,7 @@ from streams.ingest.messages import Message
 SHARES: Final = (0.1, 0.5, 0.8)
 WATCHED_A_SECOND: Final = 50
 TICK_SECONDS: Final = 0.005
+POLL_SECONDS: Final = 0.02
 DRAIN_SECONDS: Final = 120.0
 
 
@@ -88,7 +89,7 @@ def step(settings: Settings, rate: float, seconds: float, warm_up: float, first:
     producer = Producer({**settings.kafka.librdkafka_producer(), "linger.ms": 2})
     produce_evenly(producer, load[:split], [], Watch(), warm_up)
     watch, is_over = Watch(), threading.Event()
-    looking = threading.Thread(target=look_until_seen, args=(url, watch, is_over, 5))
+    looking = threading.Thread(target=look_until_seen, args=(url, watch, is_over, POLL_SECONDS))
     looking.start()
     cpu_before = psutil.cpu_times()
     try:
