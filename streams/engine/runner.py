@@ -73,6 +73,7 @@ class TopicWork:
         self._gathering = Gathering()
         self._groups: set[asyncio.Task[None]] = set()
         self._taking = True
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def busy(self) -> bool:
@@ -118,10 +119,18 @@ class TopicWork:
         return all(runner.is_ready(partition) for runner in self._runners)
 
     def _begin(self) -> None:
-        while self._taking and (group := self._gathering.take(self._is_ready)):
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self._taking:
+            return
+        loop = asyncio.get_running_loop()
+        while group := self._gathering.take(self._is_ready, loop.time()):
             task = asyncio.create_task(self._work(group))
             self._groups.add(task)
             task.add_done_callback(self._groups.discard)
+        if self._gathering.waits and self._gathering.due_at > loop.time():
+            self._timer = loop.call_at(self._gathering.due_at, self._begin)
 
     async def _work(self, group: Sequence[Batch]) -> None:
         through = await asyncio.gather(*(self._through(runner, group) for runner in self._runners))

@@ -26,7 +26,7 @@ from sinks.database import Database
 from sinks.migrate import upgrade
 from sinks.registry import SINKS, Sink, open_database
 from streams.dead_letters import Reason, dead_letter_key, encode_dead_letter
-from streams.engine.batch import Batch, Output
+from streams.engine.batch import Batch, Output, placed
 from streams.engine.offline import OfflineEngine, Written
 from streams.events import key_of
 from streams.topics import DEAD_LETTERS, raw_topic
@@ -85,7 +85,7 @@ def store(settings: Settings) -> Iterator[Database]:
 
 
 def write(sink: Sink, store: Database, batch: Batch) -> Written:
-    letters = sink(store, batch.records, batch.partition)
+    letters = sink(store, placed(batch.records, batch.partition))
     return Written(
         [Output(DEAD_LETTERS, dead_letter_key(letter), encode_dead_letter(letter)) for letter in letters]
     )
