@@ -39,6 +39,8 @@ SHARES: Final = (0.1, 0.5, 0.8)
 WATCHED_A_SECOND: Final = 50
 TICK_SECONDS: Final = 0.005
 POLL_SECONDS: Final = 0.02
+LINGER_MS: Final = 100
+"""An ingest worker sends what it has read at once; one record a request would be a load that none makes."""
 DRAIN_SECONDS: Final = 120.0
 
 
@@ -86,7 +88,7 @@ def step(settings: Settings, rate: float, seconds: float, warm_up: float, first:
     load = list(raw_messages(make_records(config), first))
     split = int(rate * warm_up)
     probes = watched(int(WATCHED_A_SECOND * seconds), first + 5 * 10**8)
-    producer = Producer({**settings.kafka.librdkafka_producer(), "linger.ms": 2})
+    producer = Producer({**settings.kafka.librdkafka_producer(), "linger.ms": LINGER_MS})
     produce_evenly(producer, load[:split], [], Watch(), warm_up)
     watch, is_over = Watch(), threading.Event()
     looking = threading.Thread(target=look_until_seen, args=(url, watch, is_over, POLL_SECONDS))
