@@ -7,13 +7,16 @@ batch costs.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
 
 from sinks.binary import type_name
 from sinks.database import Connection
+
+MOST_DELETED_BYTES: Final = 256 * 1024
+"""Of a staging table, rows of earlier transactions included: about a thousand facts."""
 
 _dialect = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
 
@@ -66,7 +69,7 @@ def copy_rows(
         into: another table with these columns, which is not emptied.
     """
     if into is None and not append:
-        connection.execute(f"TRUNCATE {staging.name}".encode())
+        _empty(connection, staging)
     statement = f"COPY {into or staging.name} ({staging.columns}) FROM STDIN (FORMAT binary)"
     with connection.cursor() as cursor, cursor.copy(statement.encode()) as copy:
         copy.set_types([type_name(kind) for kind in staging.types.values()])
@@ -74,10 +77,23 @@ def copy_rows(
             copy.write_row(row)
 
 
+def _empty(connection: Connection, staging: Staging) -> None:
+    """Delete what is there; once that has come to something, truncate.
+
+    To truncate makes a new file, and has every plan that reads the table made anew, which takes longer than
+    all else that a small batch costs. But deleted rows are still read past, and a plan that was made while
+    tables were small is slow when they have grown: so neither gets old.
+    """
+    found = connection.execute(b"SELECT pg_relation_size(%s::regclass)", (staging.name,)).fetchone()
+    is_small = found is not None and int(str(found[0])) <= MOST_DELETED_BYTES
+    connection.execute(f"{'DELETE FROM' if is_small else 'TRUNCATE'} {staging.name}".encode())
+
+
 def look_up_one_by_one(connection: Connection) -> None:
     """Let the rest of the transaction find rows by their indexes, not by reading whole tables.
 
     The planner has no statistics of what was just staged and would rather join it to all that is stored.
     """
-    connection.execute(b"SET LOCAL enable_hashjoin = off")
-    connection.execute(b"SET LOCAL enable_mergejoin = off")
+    connection.execute(
+        b"SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)"
+    )

@@ -1,4 +1,4 @@
-"""Raw records into bronze, one transaction a batch; the day's partition is made when it is missing."""
+"""Raw records into bronze, in one transaction; the day's partition is made when it is missing."""
 
 from collections.abc import Sequence
 from datetime import date, timedelta
@@ -7,7 +7,7 @@ from typing import Final
 
 import psycopg
 
-from sinks.database import Connection, Database, write_bisecting
+from sinks.database import Connection, Database, is_refusal, write_bisecting
 from sinks.mapping.bronze import BronzeRow, bronze_rows
 from sinks.schema import BRONZE
 from sinks.staging import Staging, copy_rows, staging_of
@@ -30,13 +30,26 @@ def write_bronze(stream: Stream, database: Database, records: Sequence[Placed]) 
         DatabaseUnavailableError: the database stayed away; what was written is kept.
     """
     rows = bronze_rows(stream, records)
+    if not rows:
+        return []
     days = sorted({row.arrived_at.date() for row in rows})
-    if days:
-        database.transact(partial(ensure_days, table=BRONZE[stream].name, days=days))
-    _, refused = write_bisecting(database, rows, partial(_write, stream))
-    as_raw = [row.item.as_raw() for row in refused]
-    if as_raw:
-        database.transact(lambda connection: _write(stream, connection, as_raw))
+    make_days = partial(ensure_days, table=BRONZE[stream].name, days=days)
+    copy = partial(_copy, stream, rows=rows)
+    try:
+        try:
+            database.transact(copy)
+        except psycopg.errors.CheckViolation:  # no partition takes a row: it is the first of its day
+            database.transact(make_days)
+            database.transact(copy)
+    except (psycopg.Error, UnicodeEncodeError, OverflowError) as error:
+        if not is_refusal(error):
+            raise
+        # Some are there already, as after a crash, or cannot be stored.
+        database.transact(make_days)
+        _, refused = write_bisecting(database, rows, partial(_merge, stream))
+        as_raw = [row.item.as_raw() for row in refused]
+        if as_raw:
+            database.transact(partial(_merge, stream, rows=as_raw))
     return []
 
 
@@ -66,26 +79,26 @@ def _is_there(connection: Connection, name: str) -> bool:
     return found is not None
 
 
-def _write(stream: Stream, connection: Connection, rows: Sequence[BronzeRow]) -> None:
-    """Store rows: straight into the table, for all are new but after a crash; else by the staging table."""
-    stage, table = STAGING[stream], BRONZE[stream]
-    try:
-        with connection.transaction():
-            copy_rows(connection, stage, rows, into=table.name)
-    except psycopg.errors.UniqueViolation:
-        copy_rows(connection, stage, rows)
-        connection.execute(
-            f"""
-            INSERT INTO {table.name} ({stage.columns})
-            SELECT {stage.columns} FROM {stage.name}
-            ORDER BY arrived_at, stream_epoch, shard, sequence_number, sub_sequence_number
-            ON CONFLICT DO NOTHING
-            """.encode()  # noqa: S608  (names of our own)
-        )
-    else:
-        newest = rows[-1]
-        connection.execute(
-            b"INSERT INTO ops_hops (hop, stream, event_id, age_seconds) "
-            b"VALUES ('bronze', %s, %s, extract(epoch FROM clock_timestamp() - %s))",
-            (stream, newest.event_id, newest.arrived_at),
-        )
+def _copy(stream: Stream, connection: Connection, rows: Sequence[BronzeRow]) -> None:
+    """Store rows that are new, straight into the table."""
+    copy_rows(connection, STAGING[stream], rows, into=BRONZE[stream].name)
+    newest = rows[-1]
+    connection.execute(
+        b"INSERT INTO ops_hops (hop, stream, event_id, age_seconds) "
+        b"VALUES ('bronze', %s, %s, extract(epoch FROM clock_timestamp() - %s))",
+        (stream, newest.event_id, newest.arrived_at),
+    )
+
+
+def _merge(stream: Stream, connection: Connection, rows: Sequence[BronzeRow]) -> None:
+    """Store those rows that are not there."""
+    stage = STAGING[stream]
+    copy_rows(connection, stage, rows)
+    connection.execute(
+        f"""
+        INSERT INTO {BRONZE[stream].name} ({stage.columns})
+        SELECT {stage.columns} FROM {stage.name}
+        ORDER BY arrived_at, stream_epoch, shard, sequence_number, sub_sequence_number
+        ON CONFLICT DO NOTHING
+        """.encode()  # noqa: S608  (names of our own)
+    )

@@ -178,6 +178,13 @@ def test_bronze_keeps_exactly_what_came_for_any_day_of_arrival(store: Database) 
     assert [value for (value,) in stored] == values
 
 
+def test_bronze_takes_what_is_known_and_what_begins_a_day_together(store: Database) -> None:
+    write(store, RAW, raw(b"1", 1))
+    write(store, RAW, raw(b"1", 1), raw(b"2", 2, at=NOON + timedelta(days=1)), raw(b"{", 3))
+    stored = query(store, "SELECT payload::text, raw FROM bronze.bronze_transaction_events")
+    assert sorted(stored, key=str) == [("1", None), ("2", None), (None, b"{")]
+
+
 def test_a_replay_is_not_stored_again_in_bronze(store: Database) -> None:
     write(store, RAW, raw(b"{}", 1), raw(b'{"corrected": 1}', 2, attempt=1))
     assert query(store, "SELECT payload::text FROM bronze.bronze_transaction_events") == [("{}",)]
@@ -207,6 +214,18 @@ def test_totals_move_only_with_facts_that_are_new(store: Database) -> None:
     for records in (batch, batch, again):
         write(store, CLEAN_EVENTS, *records)
     assert customers(store) == [("c1", 2, Decimal("8.5")), ("c2", 1, Decimal(10))]
+
+
+def test_records_of_two_partitions_are_told_apart_though_their_offsets_are_the_same(store: Database) -> None:
+    write(store, RAW, raw(b"{}", 1), raw(b"{}", 2), raw(b"{}", 3))
+    first, other = clean(purchase(1, "c1", "1.00"), 1), clean(purchase(1, "c2", "2.00"), 2)
+    alone = clean(purchase(3, "c3", "4.00"), 3)
+    first.offset = other.offset = alone.offset = 7
+    letters = SINKS[CLEAN_EVENTS](store, [(0, first), (1, other), (2, alone)])
+    assert [(letter.sequence_number, letter.reason) for letter in letters] == [
+        (dict(other.headers)["kinesis_sequence"].decode(), Reason.CONFLICTING_EVENT_ID)
+    ]
+    assert customers(store) == [("c1", 1, Decimal(1)), ("c3", 1, Decimal(4))]
 
 
 def test_a_change_is_noted_once_with_its_transaction(store: Database) -> None:

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from sinks.database import Database
-from sinks.staging import Staging, copy_rows
+from sinks.staging import MOST_DELETED_BYTES, Staging, copy_rows
 
 pytestmark = pytest.mark.real
 
@@ -63,6 +63,29 @@ def test_every_type_comes_as_it_was(store: Database) -> None:
     stored, empty = store.transact(there_and_back)
     assert stored == (UUID(ROW[0]), *ROW[1:])  # type: ignore[arg-type]  # a text
     assert empty == (None,) * len(ROW)
+
+
+def test_a_staging_table_holds_the_last_rows_and_does_not_grow_with_those_before(store: Database) -> None:
+    staging = Staging("stage_of_texts", {"text": "TEXT"})
+    rows = [(f"{number:0500d}",) for number in range(50)]
+    sizes, counts = [], set()
+
+    def write(connection: psycopg.Connection[tuple[object, ...]]) -> None:
+        connection.execute(b"CREATE TEMPORARY TABLE IF NOT EXISTS stage_of_texts (text text)")
+        copy_rows(connection, staging, rows)
+        found = connection.execute(
+            b"SELECT count(*), pg_relation_size('stage_of_texts') FROM stage_of_texts"
+        ).fetchone()
+        assert found is not None
+        counts.add(found[0])
+        sizes.append(int(str(found[1])))
+
+    for _ in range(40):
+        store.transact(write)
+    store.transact(lambda connection: connection.execute(b"DROP TABLE stage_of_texts"))
+    assert counts == {len(rows)}
+    assert max(sizes) <= MOST_DELETED_BYTES + sizes[0]
+    assert sizes.count(sizes[0]) > 1  # it was truncated on the way
 
 
 @pytest.mark.parametrize(
