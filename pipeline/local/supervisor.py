@@ -134,15 +134,21 @@ class Supervisor:
                 raise LocalError(f"{name} cannot be started: {fault.faultString}") from fault
 
     def stop_programs(self, names: Iterable[str], while_waiting: Callable[[], None] | None = None) -> None:
-        """Stop programs side by side and wait until they are gone; those that do not run are passed over."""
+        """Stop programs side by side and wait until they are gone; those that do not run are passed over.
+
+        One that somebody else has started again meanwhile is not waited for.
+        """
         names = set(names)
+        running = {name: state.pid for name, state in self.states().items() if name in names}
         for name in sorted(names):
             try:
                 self._call("stopProcess", name, False)
             except Fault as fault:
                 if fault.faultCode not in {Faults.NOT_RUNNING, Faults.BAD_NAME}:
                     raise LocalError(f"{name} cannot be stopped: {fault.faultString}") from fault
-        while any(state.is_running for name, state in self.states().items() if name in names):
+        while any(
+            state.is_running and state.pid == running.get(name) for name, state in self.states().items()
+        ):
             if while_waiting is not None:
                 while_waiting()
             time.sleep(POLL_SECONDS)
