@@ -19,11 +19,11 @@ def visitor_events(batch: Batch) -> list[VisitorEvent]:
     """
     events: list[VisitorEvent] | None = batch.memo.get(_MEMO)
     if events is None:
-        events = [decode_visitor_event(record.value or b"") for record in batch.records]
+        events = [decode_visitor_event(value) for value in batch.values]
         batch.memo[_MEMO] = events
     return events
 
 
 def catalogue_events(batch: Batch) -> list[CatalogueEvent]:
     """Give the events of a batch of `clean.products`; raises as `visitor_events` does."""
-    return [decode_catalogue_event(record.value or b"") for record in batch.records]
+    return [decode_catalogue_event(value) for value in batch.values]

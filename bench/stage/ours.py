@@ -25,7 +25,7 @@ from bench.stage.session import (
 )
 from bench.stage.workload import PARTITIONS
 from streams.engine.app import create_app, run_worker
-from streams.engine.batch import Batch, Output, Record, Result, StateReader
+from streams.engine.batch import Batch, Output, Result, StateReader
 from streams.engine.config import EngineConfig
 from streams.kafka import KafkaConfig
 from streams.silver import Revision
@@ -50,7 +50,7 @@ class SessionStage:
         outputs: list[Output] = []
         sessions: dict[bytes, Session] = {}
         topic = self._output
-        for record, event in zip(batch.records, decode(batch.records), strict=True):
+        for record, event in zip(batch.records, decode(batch.values), strict=True):
             key = record.key
             if event is None or key is None:
                 outputs.append(Output(DEAD_LETTERS, key, record.value))
@@ -68,20 +68,20 @@ class SessionStage:
         return Result(outputs, {key: pack_state(session) for key, session in sessions.items()})
 
 
-def decode(records: Sequence[Record]) -> Sequence[Event | None]:
-    """Decode a batch as one array, which is faster; one by one if it is not as many events as records."""
+def decode(values: Sequence[bytes]) -> Sequence[Event | None]:
+    """Decode a batch as one array, which is faster; one by one if it is not as many events as values."""
     try:
-        events: list[Event] = decode_events(b"[" + b",".join([r.value or b"" for r in records]) + b"]")
+        events: list[Event] = decode_events(b"[" + b",".join(values) + b"]")
     except (msgspec.MsgspecError, UnicodeDecodeError):
         events = []
-    if len(events) == len(records):
+    if len(events) == len(values):
         return events
-    return [_decode_one(record.value) for record in records]
+    return [_decode_one(value) for value in values]
 
 
-def _decode_one(value: bytes | None) -> Event | None:
+def _decode_one(value: bytes) -> Event | None:
     try:
-        event: Event = decode_event(value or b"")
+        event: Event = decode_event(value)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
     return event

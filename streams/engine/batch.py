@@ -50,9 +50,17 @@ class Batch:
     """Whatever the agents of one topic want to compute once, such as the decoded events."""
 
     @property
+    def values(self) -> Sequence[bytes]:
+        """The records' values, empty for null; looked up once."""
+        values: Sequence[bytes] | None = self.memo.get("values")
+        if values is None:
+            values = self.memo["values"] = [record.value or b"" for record in self.records]
+        return values
+
+    @property
     def size(self) -> int:
         """About the memory that it takes, in bytes, with what is made of it."""
-        return sum([RECORD_BYTES + len(record.value or b"") for record in self.records])
+        return RECORD_BYTES * len(self.records) + sum(map(len, self.values))
 
 
 def placed(records: Iterable[Record], partition: int) -> list[Placed]:

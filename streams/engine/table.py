@@ -5,6 +5,9 @@ of a key, so what a stale worker wrote late does not win; a key without state ke
 remembers up to which changelog offset it holds everything, so a restart reads only what came after. It can be
 deleted at any time.
 
+Since the changelog is what counts, the store may be behind it: values are written out when they have come to
+something, or when the store's position is noted. A key that changes with every batch is written once.
+
 The epoch's own record says when the state began and with which settings. What was written in an earlier epoch
 is not seen any more.
 """
@@ -30,6 +33,8 @@ EPOCH_KEY: Final = b"\x00epoch"
 POSITION_KEY: Final = b"\x00position"
 FIRST_KEY: Final = b"\x01"
 """Keys of stages do not begin with a NUL byte: those are the table's own."""
+UNWRITTEN_BYTES: Final = 1024 * 1024
+"""Keys and values of a table that are held back from its store, at most, about."""
 _REVISION: Final = struct.Struct(">Qq")
 _EPOCH_BYTES: Final = 8
 
@@ -97,6 +102,9 @@ class PartitionTable:
         self._now_ms = now_ms
         self._store: Rdict = open_store(path, self._memory)
         self._recent = self._memory.recent.values()
+        self._unwritten: dict[bytes, bytes | None] = {}
+        self._unwritten_bytes = 0
+        self._lowest_unwritten: bytes | None = None
         self._oldest = b""
         self._lowest = FIRST_KEY
         self._own_end = 0
@@ -116,6 +124,7 @@ class PartitionTable:
         Raises:
             ChangelogError: the changelog cannot be read.
         """
+        self._write_out()
         self._recent.clear()
         low, high = self._changelog.bounds()
         position = self._position()
@@ -138,7 +147,7 @@ class PartitionTable:
         """Give the value of a key, None if it has none."""
         packed = self._recent.get(key)
         if packed is None:
-            packed = self._store.get(key)
+            packed = self._unwritten[key] if key in self._unwritten else self._store.get(key)
             if packed is not None:
                 self._recent.put(key, packed)
         if packed is None or packed[:_EPOCH_BYTES] < self._oldest:
@@ -151,6 +160,8 @@ class PartitionTable:
         It begins where it last found the first one: from the lowest key on, the store would step over all
         that has been deleted, until it compacts them.
         """
+        if self._lowest_unwritten is not None and self._lowest_unwritten < bound:
+            self._write_out()
         found: list[bytes] = []
         entries = self._store.iter()
         entries.seek(self._lowest)
@@ -164,13 +175,25 @@ class PartitionTable:
 
     def apply(self, changes: Mapping[bytes, bytes | None]) -> None:
         """Take over packed values, or deletions, whose changelog records, one each, are acknowledged."""
-        self._write(changes)
+        self._unwritten.update(changes)
+        recent = self._recent
         for key, packed in changes.items():
             if packed is None:
-                self._recent.forget(key)
+                recent.forget(key)
+                self._unwritten_bytes += len(key)
             else:
-                self._recent.put(key, packed)
+                recent.put(key, packed)
+                self._unwritten_bytes += len(key) + len(packed)
         self._own_end += len(changes)
+        if changes and (self._lowest_unwritten is None or min(changes) < self._lowest_unwritten):
+            self._lowest_unwritten = min(changes)
+        if self._unwritten_bytes > UNWRITTEN_BYTES:
+            self._write_out()
+
+    def _write_out(self) -> None:
+        if self._unwritten:
+            self._write(self._unwritten)
+            self._unwritten, self._unwritten_bytes, self._lowest_unwritten = {}, 0, None
 
     def _write(self, changes: Mapping[bytes, bytes | None]) -> None:
         batch = WriteBatch(raw_mode=True)
@@ -190,10 +213,12 @@ class PartitionTable:
         owner without our noticing, and what that one wrote is read at the next recovery.
         """
         if self._changelog.bounds()[1] == self._own_end:
+            self._write_out()
             self._store.put(POSITION_KEY, struct.pack(">q", self._own_end))
 
     def close(self) -> None:
         """Flush and let go of the files."""
+        self._write_out()
         self._store.close()
 
     def _begin_epoch(self) -> None:

@@ -1,6 +1,7 @@
 """A table is its changelog: whatever local copy it begins with, it ends as the changelog says."""
 
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from streams.engine.changelog import Change
 from streams.engine.crash import OperatorError
 from streams.engine.runner import check_settings
 from streams.engine.store import StoreMemory, open_store
-from streams.engine.table import EPOCH_KEY, PartitionTable, epoch_record, pack
+from streams.engine.table import EPOCH_KEY, UNWRITTEN_BYTES, PartitionTable, epoch_record, pack
 from streams.silver import Revision
 
 
@@ -250,3 +251,39 @@ def test_all_stores_of_a_process_stay_within_one_bound_of_memory(tmp_path: Path)
         time.sleep(0.1)
     for store in stores:
         store.close()
+
+
+def test_what_is_held_back_from_the_store_is_seen_all_the_same(tmp_path: Path) -> None:
+    changelog = MemoryChangelog()
+    table = opened(tmp_path / "a", changelog)
+    changelog.write(table, {b"k": at(1, b"one"), b"l": at(1, b"el"), b"m": at(1, b"em")})
+    table.mark_position()
+    changelog.write(table, {b"k": at(2, b"two"), b"l": None, b"m": at(2, b"")})
+    for _ in range(2):
+        assert [table.get(key) for key in (b"k", b"l", b"m")] == [b"two", None, None]
+        table._recent.clear()
+    assert table.keys_below(b"z", 9) == [b"k"]
+    table.close()
+
+
+def test_a_store_that_was_killed_with_values_held_back_reads_them_from_the_changelog(tmp_path: Path) -> None:
+    changelog = MemoryChangelog()
+    table = opened(tmp_path / "a", changelog)
+    changelog.write(table, {b"k": at(1, b"one"), b"l": at(1, b"el")})
+    table.mark_position()
+    changelog.write(table, {b"k": at(2, b"two"), b"l": None})
+    shutil.copytree(tmp_path / "a", tmp_path / "as it was")
+    table.close()
+    again = opened(tmp_path / "as it was", changelog)
+    assert (again.get(b"k"), again.get(b"l")) == (b"two", None)
+    assert changelog.reads[-1] == 3
+    again.close()
+
+
+def test_a_table_holds_back_no_more_than_a_bound(tmp_path: Path) -> None:
+    changelog = MemoryChangelog()
+    table = opened(tmp_path / "a", changelog)
+    for offset in range(4):
+        changelog.write(table, {b"k%d" % offset: at(offset, bytes(UNWRITTEN_BYTES // 2))})
+        assert sum(map(len, table._unwritten.values())) <= UNWRITTEN_BYTES + 100
+    table.close()
