@@ -6,7 +6,9 @@ is applied to Postgres.
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 import psutil
@@ -14,7 +16,10 @@ from confluent_kafka import Producer
 
 from bench.raw import raw_message
 from pipeline.local.platform import LocalPlatform
-from pipeline.settings import Settings
+from pipeline.local.ports import free_port
+from pipeline.local.programs import worker
+from pipeline.prepare import start_pipeline
+from pipeline.settings import Settings, load_settings
 from pipeline.status import PROCESSED, SUNK
 from producer.records import Record
 from streams.ingest.messages import Message
@@ -24,6 +29,25 @@ from streams.topics import PROCESS_GROUP, SINK_GROUP
 POLL_SECONDS: Final = 0.5
 MOST_UNDER_WAY: Final = 50_000
 WORKERS: Final = ("process", "sink")
+
+
+@contextmanager
+def stopped_platform(folder: Path, workers: Sequence[str] = WORKERS) -> Iterator[LocalPlatform]:
+    """Give a platform of its own, with all topics and tables, whose workers do not run yet.
+
+    Args:
+        folder: for all it keeps.
+        workers: names of programs, as of `drain`.
+    """
+    settings = load_settings(
+        home=folder / "home", kafka_port=free_port(), postgres_port=free_port(), kinesis_port=free_port()
+    )
+    programs = [worker(name, name.partition("-")[0]) for name in workers]
+    with LocalPlatform(settings, programs) as platform:
+        start_pipeline(platform)
+        for name in workers:
+            platform.stop_worker(name)
+        yield platform
 
 
 def raw_messages(records: Iterable[Record], first: int = 0) -> Iterator[Message]:

@@ -29,12 +29,9 @@ import psycopg
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 from psycopg import sql
 
-from bench.drains import WORKERS, Drain, cpu_by_program, drain, write
+from bench.drains import WORKERS, Drain, cpu_by_program, drain, stopped_platform, write
 from pipeline.local.platform import LocalPlatform
-from pipeline.local.ports import free_port
-from pipeline.local.programs import worker
-from pipeline.prepare import start_pipeline
-from pipeline.settings import Settings, load_settings
+from pipeline.settings import Settings
 from pipeline.status import RAW
 from producer.run import ProduceConfig, make_records
 from sinks.schema import metadata
@@ -163,23 +160,18 @@ def limit(platform: LocalPlatform, records: int, folder: Path) -> Limit:
 
 def one_round(events: int, seed: int) -> tuple[Drain, Limit]:
     """Run the pipeline and the limit once."""
-    with tempfile.TemporaryDirectory(prefix="pipeline-bench-") as name:
-        folder = Path(name)
-        settings = load_settings(
-            home=folder / "home", kafka_port=free_port(), postgres_port=free_port(), kinesis_port=free_port()
+    with (
+        tempfile.TemporaryDirectory(prefix="pipeline-bench-") as name,
+        stopped_platform(Path(name)) as platform,
+    ):
+        config = ProduceConfig(
+            seed=seed, end=datetime.now(UTC), count=events, days=1, customers=events // 200
         )
-        with LocalPlatform(settings, [worker(one, one) for one in WORKERS]) as platform:
-            start_pipeline(platform)
-            for one in WORKERS:
-                platform.stop_worker(one)
-            config = ProduceConfig(
-                seed=seed, end=datetime.now(UTC), count=events, days=1, customers=events // 200
-            )
-            records = write(platform.settings, make_records(config))
-            done = drain(platform, records)
-            for one in WORKERS:
-                platform.stop_worker(one)
-            return done, limit(platform, records, folder)
+        records = write(platform.settings, make_records(config))
+        done = drain(platform, records)
+        for one in WORKERS:
+            platform.stop_worker(one)
+        return done, limit(platform, records, Path(name))
 
 
 def figures(rounds: Sequence[tuple[Drain, Limit]]) -> Iterator[dict[str, Any]]:
