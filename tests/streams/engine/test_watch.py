@@ -44,3 +44,35 @@ def test_transaction_markers_behind_the_last_record_are_no_standstill() -> None:
     assert stuck_since(watched, {PLACE: 12}, 100.0, fetched=12) is None
     book.fetched(10, 12)  # but a batch that was fetched and is not done is one
     assert stuck_since(watched, {PLACE: 12}, 100.0, fetched=12) == 100.0
+
+
+def fetch_position(book: PartitionBook, fetched: int, handed_over: int) -> int:
+    class Assignment:
+        def state_value(self, place: TP) -> Any:
+            return SimpleNamespace(position=fetched, has_valid_position=True) if place == PLACE else None
+
+    subscription = SimpleNamespace(subscription=SimpleNamespace(assignment=Assignment()))
+    thread = SimpleNamespace(
+        _ensure_consumer=lambda: SimpleNamespace(_subscription=subscription),
+        handed_over={PLACE: handed_over},
+    )
+    of: Any = SimpleNamespace(_thread=thread, _books={PLACE: book})
+    return BatchConsumer.fetch_positions(of)[PLACE]
+
+
+def test_a_batch_that_vanished_at_the_very_end_of_the_log_is_seen_though_nothing_comes_behind_it() -> None:
+    watched, book = consumer(10)
+    book.fetched(10, 12)
+    book.done(10, 12)
+    fetched = fetch_position(book, fetched=15, handed_over=15)  # 12 to 15 never came into the book
+    assert fetched == 12
+    assert stuck_since(watched, {PLACE: 15}, 100.0, fetched=fetched) == 100.0
+
+
+def test_a_fetch_that_has_only_passed_markers_has_lost_nothing() -> None:
+    watched, book = consumer(10)
+    book.fetched(10, 12)
+    book.done(10, 12)
+    fetched = fetch_position(book, fetched=15, handed_over=12)
+    assert fetched == 15
+    assert stuck_since(watched, {PLACE: 15}, 100.0, fetched=fetched) is None
