@@ -283,7 +283,17 @@ class BatchConsumer(driver.Consumer):
                 del self._undelivered[key]
 
     def delivered(self, batches: list[Batch]) -> list[Batch]:
-        """Note that the agents have the batches; give those of this assignment: others must be left."""
+        """Note that the agents have the batches; give those of this assignment: others must be left.
+
+        A topic's batches come in the order in which they were fetched. Where one was left out, nothing behind
+        it may be worked on: states would have a revision that says they know it.
+        """
+        if id(batches) in self._undelivered:
+            for key, (_since, before) in self._undelivered.items():
+                if key == id(batches):
+                    break
+                if before[0].topic == batches[0].topic:
+                    _crash_undelivered(before[0])
         self._undelivered.pop(id(batches), None)
         return [batch for batch in batches if batch.assignment is self._assignment_token]
 
@@ -292,8 +302,7 @@ class BatchConsumer(driver.Consumer):
             return
         since, batches = next(iter(self._undelivered.values()))
         if time.monotonic() - since > DELIVERY_DEADLINE_SECONDS and not self._batch_app.batches_in_work():
-            first = batches[0]
-            crash(f"a batch of {first.topic}[{first.partition}] from {first.start} never reached its agent")
+            _crash_undelivered(batches[0])
 
     def held_partitions(self) -> list[tuple[str, int]]:
         """Give the partitions that are ours, by topic and number."""
@@ -355,6 +364,10 @@ class BatchConsumer(driver.Consumer):
     def books_in_flight(self) -> Counter[str]:
         """Give the number of batches under way by topic."""
         return Counter({tp.topic: book.in_flight for tp, book in self._books.items() if book.in_flight})
+
+
+def _crash_undelivered(batch: Batch) -> None:
+    crash(f"a batch of {batch.topic}[{batch.partition}] from {batch.start} never reached its agent")
 
 
 @contextlib.contextmanager

@@ -63,6 +63,23 @@ def checkpoint_before_flush() -> None:
 
 def dropped_batch() -> None:
     """Now and then what was fetched reaches no agent, as Faust drops what it fetched before a rebalance."""
+    _drop_batches(unnoticed=False)
+
+
+def book_past_a_hole() -> None:
+    """Likewise, unnoticed, and the book takes the highest batch that is done for the last one that is not."""
+    from streams.engine.book import PartitionBook  # noqa: PLC0415
+
+    _drop_batches(unnoticed=True)
+
+    def done(self: Any, _start: int, next_position: int) -> None:
+        self.position = max(self.position, next_position)
+        self._open.clear()
+
+    PartitionBook.done = done
+
+
+def _drop_batches(*, unnoticed: bool) -> None:
     from streams.engine.consumer import BatchConsumer  # noqa: PLC0415
 
     delivered = BatchConsumer.delivered
@@ -77,23 +94,12 @@ def dropped_batch() -> None:
             with holes.open("a") as file:
                 spans = (f"{b.topic}[{b.partition}] from {b.start} to {b.next}" for b in batches)
                 file.write(", ".join(spans) + "\n")
+            if unnoticed:
+                delivered(self, batches)
             return []
         return delivered(self, batches)
 
     BatchConsumer.delivered = dropping
-
-
-def book_past_a_hole() -> None:
-    """As `dropped_batch`, and the book takes the highest batch that is done for the last one that is not."""
-    from streams.engine.book import PartitionBook  # noqa: PLC0415
-
-    dropped_batch()
-
-    def done(self: Any, _start: int, next_position: int) -> None:
-        self.position = max(self.position, next_position)
-        self._open.clear()
-
-    PartitionBook.done = done
 
 
 PATCHES: Mapping[str, Callable[[], None]] = MappingProxyType(
