@@ -1,0 +1,1 @@
+"""Programs that use the packages of this project. They are run from the repository."""
