@@ -49,13 +49,21 @@ class Topic:
     retention_days: int = 7
 
     def config(self) -> dict[str, str]:
-        """Give the topic's configuration as the broker takes it."""
+        """Give the topic's configuration as the broker takes it.
+
+        Records bear the instant at which the broker took them: it refuses those of a sender whose clock is
+        an hour ahead, and retention should not count from what a sender believes.
+        """
         kept = (
             {"cleanup.policy": "compact"}
             if self.compacted
             else {"cleanup.policy": "delete", "retention.ms": str(self.retention_days * DAY_MS)}
         )
-        return {"max.message.bytes": str(MAX_MESSAGE_BYTES), **kept}
+        return {
+            "max.message.bytes": str(MAX_MESSAGE_BYTES),
+            "message.timestamp.type": "LogAppendTime",
+            **kept,
+        }
 
 
 TOPICS: Final = (
