@@ -2,6 +2,7 @@
 
 import logging
 import shlex
+import signal
 import sys
 import time
 from datetime import UTC, datetime
@@ -56,6 +57,8 @@ def main(
         for fault in faults:
             click.echo(f"{fault.name}  ({fault.world})")
         return
+    # So that what was started ends with us.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(1))
     logging.getLogger("botocore").setLevel(logging.ERROR)
     began = time.monotonic()
 
