@@ -24,18 +24,18 @@ from typing import Any, Final
 import psutil
 from confluent_kafka import Producer
 
-from bench.drains import WORKERS, raw_messages, waiting
+from bench.drains import WORKERS, cpu_by_program, raw_messages, waiting
 from bench.latency import Watch, look_until_seen, make_event
 from pipeline.local.platform import LocalPlatform
 from pipeline.local.ports import free_port
 from pipeline.local.programs import worker
 from pipeline.prepare import start_pipeline
-from pipeline.settings import Settings, load_settings
+from pipeline.settings import load_settings
 from producer.records import Record
 from producer.run import ProduceConfig, make_records
 from streams.ingest.messages import Message
 
-SHARES: Final = (0.1, 0.5, 0.8)
+SHARES: Final = "0.1,0.5,0.8"
 WATCHED_A_SECOND: Final = 50
 TICK_SECONDS: Final = 0.005
 POLL_SECONDS: Final = 0.02
@@ -80,8 +80,9 @@ def produce_evenly(
     return late
 
 
-def step(settings: Settings, rate: float, seconds: float, warm_up: float, first: int) -> dict[str, Any]:
+def step(platform: LocalPlatform, rate: float, seconds: float, warm_up: float, first: int) -> dict[str, Any]:
     """Measure at one rate; gives the figures."""
+    settings = platform.settings
     url = settings.postgres_url.get_secret_value()
     count = int(rate * (warm_up + seconds))
     config = ProduceConfig(seed=first // 10**9, end=datetime.now(UTC), count=count, days=1)
@@ -93,10 +94,11 @@ def step(settings: Settings, rate: float, seconds: float, warm_up: float, first:
     watch, is_over = Watch(), threading.Event()
     looking = threading.Thread(target=look_until_seen, args=(url, watch, is_over, POLL_SECONDS))
     looking.start()
-    cpu_before = psutil.cpu_times()
+    cpu_before, programs_before = psutil.cpu_times(), cpu_by_program(platform)
     try:
         late = produce_evenly(producer, load[split:], probes, watch, seconds)
         idle = psutil.cpu_times().idle - cpu_before.idle
+        programs = cpu_by_program(platform)
         left = sum(waiting(settings).values())
     finally:
         is_over.set()
@@ -115,6 +117,10 @@ def step(settings: Settings, rate: float, seconds: float, warm_up: float, first:
         "producer_late_max_ms": round(late * 1000),
         "waiting_at_the_end": left,
         "cores_busy": round((os.cpu_count() or 1) - idle / seconds, 2),
+        "cores_by_program": {
+            kind: round((used - programs_before.get(kind, 0.0)) / seconds, 2)
+            for kind, used in programs.items()
+        },
     }
 
 
@@ -124,6 +130,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rate", type=float, required=True, help="events a second that 100 %% are")
+    parser.add_argument("--shares", default=SHARES, help="of it that are tried")
     parser.add_argument("--seconds", type=float, default=30, help="how long each load is measured")
     parser.add_argument("--warm-up", type=float, default=15, help="seconds of each load before")
     parser.add_argument("--json", type=Path, default=Path("bench/results/raw-latency.json"))
@@ -135,10 +142,8 @@ def main() -> None:
         )
         with LocalPlatform(settings, [worker(name, name) for name in WORKERS]) as platform:
             start_pipeline(platform)
-            for number, share in enumerate(SHARES, 1):
-                figures = step(
-                    platform.settings, given.rate * share, given.seconds, given.warm_up, number * 10**9
-                )
+            for number, share in enumerate(map(float, given.shares.split(",")), 1):
+                figures = step(platform, given.rate * share, given.seconds, given.warm_up, number * 10**9)
                 found.append({"share": share, **figures})
                 print(json.dumps(found[-1]), flush=True)
     given.json.parent.mkdir(parents=True, exist_ok=True)

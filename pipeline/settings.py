@@ -53,7 +53,7 @@ class Settings(BaseSettings):
         None, description="file with the brokers' authority; unset: those the system trusts"
     )
     kafka_replication: int = Field(1, ge=1, le=9, description="replicas of each topic")
-    partitions: int = Field(8, ge=1, le=1024, description="partitions of every topic")
+    partitions: int = Field(4, ge=1, le=1024, description="partitions of every topic")
     session_timeout_seconds: float = Field(
         10, ge=3, le=300, description="how long a dead worker keeps its partitions"
     )

@@ -28,6 +28,9 @@ class Outputs:
         self._producer = Producer(
             {
                 **kafka.librdkafka_producer(delivery_timeout_seconds),
+                # A flush sends at once what a batch has handed over; before it, what is sent would only be
+                # cut into more requests.
+                "linger.ms": 100,
                 # No callback for each record: flush() is the acknowledgement, errors are reported.
                 "delivery.report.only.error": True,
                 "on_delivery": _on_delivery,

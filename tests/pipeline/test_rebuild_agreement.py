@@ -92,8 +92,20 @@ def test_another_gap_than_that_of_the_live_sessions_is_asked_for(
 
         assert agree(elsewhere) is None  # there is no state yet
         for epoch, gap in ((5, "60"), (7, "1800"), (6, "60")):
-            begun = {"sessions": (epoch, {"gap_seconds": gap, "partitions": "8", "layout": "1"})}
-            publish(running.settings.kafka, PROCESS_GROUP, (), expected=0, begun=begun, partitions=8)
+            begun = {
+                "sessions": (
+                    epoch,
+                    {"gap_seconds": gap, "partitions": str(running.settings.partitions), "layout": "1"},
+                )
+            }
+            publish(
+                running.settings.kafka,
+                PROCESS_GROUP,
+                (),
+                expected=0,
+                begun=begun,
+                partitions=running.settings.partitions,
+            )
         assert agree(elsewhere) is None
         assert asked == []
         other = elsewhere.model_copy(update={"session_gap_seconds": 3600})
