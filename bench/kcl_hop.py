@@ -53,7 +53,7 @@ from streams.topics import TOPICS, declare_topics, raw_topic
 
 STREAM: Final = "product-events"
 TOPIC: Final = raw_topic(STREAM)
-PARTITIONS: Final = 8
+PARTITIONS: Final = 4
 PARTS: Final = ("processor", "child", "daemon")
 POLL_SECONDS: Final = 0.05
 GIVE_UP_SECONDS: Final = 120.0

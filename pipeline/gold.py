@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -14,7 +15,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from pipeline.errors import CONFIGURATION, UserError
-from pipeline.gold_dbt import Outcome, Progress, invoke_dbt, one_line
+from pipeline.gold_dbt import GOLD, STAR, Outcome, Progress, invoke_dbt, one_line
+from pipeline.gold_lifetime import score_customers
 from pipeline.settings import REPOSITORY, Settings
 from sinks.migrate import MigrationError, check
 from sinks.schema import ops_dbt_runs
@@ -39,6 +41,8 @@ class GoldRun:
         models_ok: models and seeds built.
         failed_nodes: names of the models and tests that did not succeed, warnings left out.
         message: one line: what happened first, empty on success.
+        notes: what an operator should know though nothing failed: models of customers' worth that could not
+            be fitted.
     """
 
     run_id: str
@@ -54,6 +58,7 @@ class GoldRun:
     tests_warned: int = 0
     failed_nodes: tuple[str, ...] = ()
     message: str = ""
+    notes: tuple[str, ...] = ()
     results: tuple[dict[str, Any], ...] = field(default=(), repr=False)
 
     @property
@@ -69,7 +74,7 @@ class GoldRun:
             f"gold: {self.status} in {self.seconds:.1f} s: {self.models_ok} built, {self.models_error} not; "
             f"tests: {self.tests_passed} passed, {self.tests_failed} failed, {self.tests_warned} warned"
         )
-        return f"{line}; {self.message}" if self.message else line
+        return "; ".join([line, *filter(None, [self.message]), *self.notes])
 
     def to_json(self) -> str:
         """Give the run as a JSON object; instants are RFC 3339."""
@@ -122,13 +127,24 @@ def build_gold(
         variables: dict[str, Any] = {"session_gap_seconds": settings.session_gap_seconds}
         if as_of is not None:
             variables["as_of"] = as_of.astimezone(UTC).isoformat()
-        outcome = invoke_dbt(
-            url, settings.home, project, variables, full_refresh=full_refresh, on_progress=on_progress
-        )
+        build = partial(invoke_dbt, url, settings.home, project, variables, full_refresh=full_refresh)
+        outcome = build(STAR, on_progress=on_progress)
         copied = _copied(connection, started_at)
-        run = _summarise(run_id, started_at, outcome, as_of=copied["as_of"])
+        notes: list[str] = []
+        if not outcome.failed and not outcome.stopped:
+            notes = score_customers(url, copied["as_of"])
+            done = sum(node["kind"] != "operation" for node in outcome.nodes)
+            outcome = outcome.then(build(GOLD, on_progress=_counting_on(on_progress, done)))
+        run = _summarise(run_id, started_at, outcome, notes, as_of=copied["as_of"])
         _record_finish(connection, run, to_xid=copied["to_xid"])
     return run
+
+
+def _counting_on(on_progress: Progress | None, before: int) -> Progress | None:
+    """Give what counts what was done before, too."""
+    if on_progress is None:
+        return None
+    return lambda done, total: on_progress(before + done, before + total)
 
 
 def parse_as_of(value: str) -> datetime:
@@ -149,7 +165,9 @@ def parse_as_of(value: str) -> datetime:
     return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
 
 
-def _summarise(run_id: str, started_at: datetime, outcome: Outcome, *, as_of: datetime | None) -> GoldRun:
+def _summarise(
+    run_id: str, started_at: datetime, outcome: Outcome, notes: Sequence[str], *, as_of: datetime | None
+) -> GoldRun:
     tests = [node["status"] for node in outcome.nodes if node["kind"] == "test"]
     built = [node["status"] for node in outcome.nodes if node["kind"] in ("model", "seed", "operation")]
     failed = outcome.failed
@@ -176,6 +194,7 @@ def _summarise(run_id: str, started_at: datetime, outcome: Outcome, *, as_of: da
         tests_warned=_count(tests, "warn"),
         failed_nodes=tuple(node["name"] for node in failed),
         message=message,
+        notes=tuple(notes),
         results=outcome.nodes,
     )
 

@@ -3,12 +3,17 @@
 import json
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from psycopg.conninfo import conninfo_to_dict
+
+STAR: Final = ("--exclude", "path:models/gold", "--indirect-selection", "buildable")
+"""What is built first: all but gold, and the tests that need no more."""
+GOLD: Final = ("--select", "path:models/gold", "--indirect-selection", "eager")
+"""What is built from the star: gold, and the tests that look at it, whatever else they look at."""
 
 Progress = Callable[[int, int], None]
 """Called with how many models and tests are done, and how many there are; from any thread, one at a time."""
@@ -25,6 +30,10 @@ class Outcome:
 
     nodes: tuple[dict[str, Any], ...] = ()
     stopped: str = ""
+
+    def then(self, later: "Outcome") -> "Outcome":
+        """Give this and what was done after it as one."""
+        return Outcome(self.nodes + later.nodes, later.stopped)
 
     @property
     def failed(self) -> tuple[dict[str, Any], ...]:
@@ -49,7 +58,7 @@ def dbt_environment(url: str) -> dict[str, str]:
 
 
 def dbt_arguments(
-    home: Path, project: Path, variables: Mapping[str, Any], *, full_refresh: bool
+    home: Path, project: Path, variables: Mapping[str, Any], selection: Sequence[str], *, full_refresh: bool
 ) -> list[str]:
     """Give the arguments of the build; unit tests are left to development, they test no data."""
     return [
@@ -61,6 +70,7 @@ def dbt_arguments(
         *("--log-level", "none"),
         *("--log-level-file", "info"),
         *("--exclude-resource-type", "unit_test"),
+        *selection,
         *("--vars", json.dumps(variables)),
         "--no-write-json",
         *(["--full-refresh"] if full_refresh else []),
@@ -72,15 +82,16 @@ def invoke_dbt(
     home: Path,
     project: Path,
     variables: Mapping[str, Any],
+    selection: Sequence[str],
     *,
     full_refresh: bool,
     on_progress: Progress | None,
 ) -> Outcome:
-    """Run the build; blocks. Sets the environment variables of `dbt_environment`, writes only to the home."""
+    """Build a selection; blocks. Sets the variables of `dbt_environment`, writes only to the home."""
     from dbt.cli.main import dbtRunner  # noqa: PLC0415  (takes two seconds to import; other commands need none of it)
 
     os.environ.update(dbt_environment(url))
-    arguments = dbt_arguments(home, project, variables, full_refresh=full_refresh)
+    arguments = dbt_arguments(home, project, variables, selection, full_refresh=full_refresh)
     callbacks = [_progress_callback(on_progress)] if on_progress else []
     result = dbtRunner(callbacks=callbacks).invoke(arguments)
     if result.exception is not None:

@@ -421,5 +421,6 @@ ops_ltv_fits = Table(
     Column("log_likelihood", Double),
     Column("parameters", JSONB),
     Column("message", Text),
+    Column("holdout", JSONB),
     schema="ops",
 )

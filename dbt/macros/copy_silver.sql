@@ -7,7 +7,7 @@
     dbt executes the whole text as one command, for which the driver has just begun a transaction.
 #}
 {% macro copy_silver() -%}
-    {%- if execute and flags.WHICH in ('build', 'run') -%}
+    {%- if execute and 'model.event_pipeline.stg_run' in selected_resources -%}
         set transaction isolation level repeatable read;
         create unlogged table if not exists staging.snapshot_run (
             as_of timestamptz, copied_at timestamptz, to_xid xid8
@@ -31,6 +31,13 @@
             where {{ table.instant }} < (select as_of from staging.snapshot_run);
             analyze {{ copy }};
         {% endfor %}
+        -- filled by `pipeline gold` before gold is built; without it, nothing is foreseen
+        create unlogged table if not exists staging.customer_lifetimes (
+            customer_id text primary key,
+            p_alive double precision not null,
+            order_days_12m double precision not null,
+            ltv_12m numeric(18, 2)
+        );
         commit;
     {%- endif -%}
 {%- endmacro %}

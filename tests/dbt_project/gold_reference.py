@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
+from math import log1p
+from statistics import median
 from typing import Any
 
 from gold_world import AS_OF, CENT, World
@@ -58,6 +60,42 @@ class Reference:
     def bookings(self) -> list[tuple[Row, Decimal]]:
         purchases = [(row, row["amount_base"]) for row in self.orders.values()]
         return purchases + [(row, -row["amount_base"]) for row in self.refunds]
+
+    def payment_risks(self) -> dict[str, float]:
+        """How far above the median of their peers customers are, by the seed's weights."""
+        weights = {
+            "refunds": (0.35, 0.05),
+            "largest": (0.2, 0.1),
+            "a_day": (0.2, 1.0),
+            "methods": (0.15, 1.0),
+            "countries": (0.1, 1.0),
+        }
+        orders: dict[str, list[Row]] = defaultdict(list)
+        for order in self.orders.values():
+            orders[order["customer_id"]].append(order)
+        refunded: Counter[str] = Counter()
+        for row in self.refunds:
+            refunded[row["customer_id"]] += row["amount_base"]
+        peers: dict[int, dict[str, dict[str, float]]] = defaultdict(dict)
+        for customer, own in orders.items():
+            purchased = sum(order["amount_base"] for order in own)
+            band = bisect_left([1, 4, 9], len(own))
+            peers[band][customer] = {
+                "refunds": float(refunded[customer] / purchased) if purchased else 0.0,
+                "largest": log1p(float(max(order["amount_base"] for order in own))),
+                "a_day": max(Counter(order["occurred_at"].date() for order in own).values()),
+                "methods": len({order.get("payment_method") for order in own} - {None}),
+                "countries": len({order.get("country") for order in own} - {None}),
+            }
+        risks: dict[str, float] = defaultdict(float)
+        for members in peers.values():
+            for feature, (weight, smallest) in weights.items():
+                middle = median(values[feature] for values in members.values())
+                mad = median(abs(values[feature] - middle) for values in members.values())
+                for customer, values in members.items():
+                    above = (values[feature] - middle) / max(1.4826 * mad, smallest) / 6
+                    risks[customer] += weight * min(max(above, 0.0), 1.0)
+        return dict(risks)
 
     # business metrics
 

@@ -113,6 +113,15 @@ def test_costs_of_customers(built: Built) -> None:
         assert row["ltv_to_cac"] == _approx(worth)
 
 
+def test_payment_risk(built: Built) -> None:
+    expected = built.reference.payment_risks()
+    rows = {row["customer_id"]: row for row in built.rows("SELECT * FROM gold.gold_customer_analytics")}
+    found = {name: row["payment_risk"] for name, row in rows.items() if row["payment_risk"] is not None}
+    assert found == pytest.approx(expected, abs=1e-8)
+    assert max(found.values()) > 0.1
+    assert {row["payment_risk_band"] for row in rows.values()} >= {"low", None}
+
+
 def test_cohorts(built: Built) -> None:
     reference = built.reference
     rows = built.rows("SELECT * FROM gold.gold_cohort_analysis ORDER BY cohort_month, months_since")

@@ -83,6 +83,22 @@ def test_a_full_refresh_gives_the_same(built: Built) -> None:
 
 
 @real
+def test_all_that_the_project_has_is_built_and_tested_once(built: Built, tmp_path: Path) -> None:
+    from dbt.cli.main import dbtRunner  # noqa: PLC0415  (takes two seconds)
+
+    listed = dbtRunner().invoke(
+        [
+            *("ls", "--output", "json", "--output-keys", "name", "--exclude-resource-type", "unit_test"),
+            *("--project-dir", str(built.project), "--profiles-dir", str(built.project)),
+            *("--target-path", str(tmp_path / "target"), "--log-path", str(tmp_path / "logs")),
+            *("--exclude-resource-type", "source", "--quiet"),
+        ]
+    )
+    done = sorted(node["name"] for node in built.run.results if node["kind"] != "operation")
+    assert done == sorted(json.loads(line)["name"] for line in listed.result)
+
+
+@real
 def test_each_run_is_recorded(built: Built) -> None:
     run = built.run
     [row] = built.rows(f"SELECT * FROM ops.ops_dbt_runs WHERE run_id = '{run.run_id}'")

@@ -37,6 +37,14 @@ visits as (
     group by sessions.customer_id
 ),
 
+payments as (
+    select * from {{ ref('int_payment_risk') }}
+),
+
+lifetimes as (
+    select * from {{ source('lifetimes', 'customer_lifetimes') }}
+),
+
 categories as (
     select distinct on (customer_id)
         customer_id,
@@ -71,11 +79,11 @@ final as (
         ({{ utc_date('run.as_of') }} - totals.first_order_on)::integer as age_days,
         totals.repeat_order_value::numeric(18, 2) as repeat_order_value,
         {{ money('coalesce(totals.revenue, 0)') }} as ltv_historical,
-        null::numeric(18, 2) as ltv_predicted_12m,
-        null::double precision as churn_risk,
-        null::text as risk_band,
-        null::double precision as payment_risk,
-        null::text as payment_risk_band,
+        lifetimes.ltv_12m::numeric(18, 2) as ltv_predicted_12m,
+        1 - lifetimes.p_alive as churn_risk,
+        {{ risk_band('1 - lifetimes.p_alive') }} as risk_band,
+        payments.payment_risk,
+        {{ risk_band('payments.payment_risk') }} as payment_risk_band,
         coalesce(subscriptions.mrr, 0)::numeric(18, 2) as mrr,
         subscriptions.plan,
         subscriptions.subscribed_since,
@@ -86,6 +94,8 @@ final as (
     from customers
     cross join run
     left join totals on customers.customer_id = totals.customer_id
+    left join payments on customers.customer_id = payments.customer_id
+    left join lifetimes on customers.customer_id = lifetimes.customer_id
     left join rfm on customers.customer_id = rfm.customer_id
     left join subscriptions on customers.customer_id = subscriptions.customer_id
     left join visits on customers.customer_id = visits.customer_id

@@ -1,0 +1,1 @@
+"""What customers will be worth: models that are fitted to what they bought. Pure."""
