@@ -20,7 +20,7 @@ def test_revisions_are_applied_once_and_make_what_the_metadata_says(empty_url: s
     assert missing is not None
     assert "pipeline migrate" in missing
 
-    assert migrate.upgrade(empty_url) == ["0001", "0002"]
+    assert migrate.upgrade(empty_url) == ["0001", "0002", "0003"]
     assert migrate.upgrade(empty_url) == []
     assert migrate.check(empty_url) is None
 
@@ -63,7 +63,7 @@ def test_a_database_of_the_first_revision_in_use_is_brought_up_with_its_rows(emp
             FROM generate_series(1, 3) AS n;
             """
         )
-    assert migrate.upgrade(empty_url) == ["0002"]
+    assert migrate.upgrade(empty_url) == ["0002", "0003"]
     with psycopg.connect(empty_url) as connection:
         found = connection.execute(
             """
@@ -98,13 +98,13 @@ def test_a_revision_of_a_newer_version_is_refused_in_one_line(empty_url: str) ->
             with pytest.raises(migrate.MigrationError, match="9999, which this version does not know"):
                 migrate.check(empty_url)
         finally:
-            connection.execute("UPDATE ops.alembic_version SET version_num = '0002'")
+            connection.execute("UPDATE ops.alembic_version SET version_num = '0003'")
 
 
 def test_many_may_migrate_at_once(empty_url: str) -> None:
     with ThreadPoolExecutor(4) as pool:
         applied = list(pool.map(migrate.upgrade, [empty_url] * 4))
-    assert sorted(applied) == [[], [], [], ["0001", "0002"]]
+    assert sorted(applied) == [[], [], [], ["0001", "0002", "0003"]]
 
 
 def test_a_user_without_the_right_is_told_in_one_line(empty_url: str, server_url: str) -> None:
