@@ -1,7 +1,9 @@
 """Connections to Postgres, and transactions that are tried again while the database is away."""
 
 import logging
+import os
 import random
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -38,6 +40,10 @@ IDLE_SECONDS: Final = 15.0
 process, a paused machine) holds locks that all others wait for."""
 
 
+ATTEMPT_SECONDS: Final = 120.0
+"""A transaction that takes longer hangs: its server process stands still, or is gone without a word."""
+
+
 class DatabaseUnavailableError(Exception):
     """The database stayed away for longer than we try, or we were told to stop; nothing was written."""
 
@@ -53,6 +59,7 @@ class Database:
         stop: when set, no transaction is tried again.
         search_path: schemas in which statements find their tables, the first that has one.
         idle_seconds: how long a transaction may stand still until the server ends it and frees its locks.
+        attempt_seconds: how long a transaction may take before its connection is cut and it is tried again.
     """
 
     def __init__(
@@ -65,6 +72,7 @@ class Database:
         stop: threading.Event | None = None,
         search_path: Sequence[str] = SEARCH_PATH,
         idle_seconds: float = IDLE_SECONDS,
+        attempt_seconds: float = ATTEMPT_SECONDS,
     ) -> None:
         self._url = url
         self._idle_ms = round(idle_seconds * 1000)
@@ -72,6 +80,7 @@ class Database:
         self._prepare = tuple(prepare)
         self._retry_seconds = retry_seconds
         self._stop = stop or threading.Event()
+        self._deadlines = Deadlines(attempt_seconds)
         self._free = threading.BoundedSemaphore(connections)
         self._idle: list[Connection] = []
         self._lock = threading.Lock()
@@ -115,7 +124,7 @@ class Database:
             connection.close()
 
     def _attempt(self, work: Callable[[Connection], Result]) -> Result:
-        with self._free, self._connection() as connection:
+        with self._free, self._connection() as connection, self._deadlines.watch(connection):
             with connection.transaction():
                 failpoint("sink.before_write")
                 result = work(connection)
@@ -148,6 +157,11 @@ class Database:
             autocommit=True,
             application_name="pipeline sink",
             connect_timeout=10,
+            # The other end's machine may be gone without a word: noticed within half a minute.
+            keepalives_idle=15,
+            keepalives_interval=5,
+            keepalives_count=3,
+            tcp_user_timeout=30_000,
             options="-c TimeZone=UTC -c jit=off -c client_min_messages=warning "
             f"-c search_path={self._search_path} -c idle_in_transaction_session_timeout={self._idle_ms}",
         )
@@ -159,6 +173,57 @@ class Database:
             connection.close()
             raise
         return connection
+
+
+class Deadlines:
+    """Cuts connections whose transactions take too long, so that whoever waits for the server goes on.
+
+    A server process that is stopped says nothing, and neither does one whose network is gone: no time-out of
+    its own helps. One thread looks after all connections; it runs while there are any.
+
+    Args:
+        seconds: that a transaction may take.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._watched: dict[Connection, float] = {}
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def watch(self, connection: Connection) -> Iterator[None]:
+        """Cut a connection if the block takes too long: it then gets an error that passes."""
+        with self._lock:
+            self._watched[connection] = time.monotonic() + self._seconds
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="deadlines", daemon=True)
+                self._thread.start()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._watched.pop(connection, None)
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(self._seconds / 10)
+            with self._lock:
+                now = time.monotonic()
+                late = [connection for connection, until in self._watched.items() if until < now]
+                for connection in late:
+                    log.warning("Postgres has not answered for %.0f s: cutting the connection", self._seconds)
+                    del self._watched[connection]
+                    _cut(connection)
+
+
+def _cut(connection: Connection) -> None:
+    """Shut a connection's socket down; whoever waits for the server sees it end."""
+    try:
+        with socket.socket(fileno=os.dup(connection.fileno())) as ours:
+            ours.shutdown(socket.SHUT_RDWR)
+    except (OSError, psycopg.Error):
+        pass  # it has just ended by itself
 
 
 def is_transient(error: psycopg.Error) -> bool:

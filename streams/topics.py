@@ -40,6 +40,10 @@ def raw_topic(stream: Stream) -> str:
     return f"raw.{stream}"
 
 
+DELETIONS_KEPT_MS: Final = DAY_MS
+"""How long a compacted topic keeps the record that deletes a key: who was away for longer does not see it."""
+
+
 @dataclass(frozen=True)
 class Topic:
     """A topic to declare; a compacted one keeps the last record of each key for ever."""
@@ -55,7 +59,7 @@ class Topic:
         an hour ahead, and retention should not count from what a sender believes.
         """
         kept = (
-            {"cleanup.policy": "compact"}
+            {"cleanup.policy": "compact", "delete.retention.ms": str(DELETIONS_KEPT_MS)}
             if self.compacted
             else {"cleanup.policy": "delete", "retention.ms": str(self.retention_days * DAY_MS)}
         )

@@ -101,7 +101,7 @@ def _of_state(settings: Settings) -> dict[str, str]:
     try:
         for chunk in reader.read(reader.bounds()[0]):
             # Packed revisions compare as bytes.
-            newest = max([newest, *(packed for key, packed in chunk if key == EPOCH_KEY and packed)])
+            newest = max([newest, *(packed for key, packed in chunk.changes if key == EPOCH_KEY and packed)])
     except ChangelogError as error:
         raise UserError(f"what the state was made with cannot be read: {error}") from error
     finally:

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -181,8 +182,10 @@ class BatchApp(faust.App):
 
     async def on_stop(self) -> None:
         """Stop cleanly: finish the batches in work, commit, leave the group."""
-        loop = asyncio.get_running_loop()
-        loop.call_later(STOP_DEADLINE_SECONDS, crash, "the worker did not stop in time")
+        # Not the loop's: a thread that hangs keeps the process alive when the loop has ended.
+        deadline = threading.Timer(STOP_DEADLINE_SECONDS, crash, ["the worker did not stop in time"])
+        deadline.daemon = True
+        deadline.start()
         self.batch_consumer.stop_taking()
         self.consumer.stop_flow()
         self._on_stopping()

@@ -21,6 +21,13 @@ class Change(NamedTuple):
     packed: bytes | None
 
 
+class Chunk(NamedTuple):
+    """Some records of a changelog that follow each other, and the offset behind the last of them."""
+
+    changes: list[Change]
+    next: int
+
+
 class ChangelogError(Exception):
     """A changelog cannot be read; state may not be trusted without it."""
 
@@ -98,7 +105,7 @@ class ChangelogReader:
             raise ChangelogError(f"{self._tp}: {error.args[0].str()}") from error
         return low, high
 
-    def read(self, start: int) -> Iterator[list[Change]]:
+    def read(self, start: int) -> Iterator[Chunk]:
         """Give everything from an offset to the end, in chunks; an open transaction is waited for.
 
         Raises:
@@ -112,18 +119,20 @@ class ChangelogReader:
             consumer.assign([TopicPartition(*self._tp, start)])
             reached = start
             while reached < end:
-                chunk: list[Change] = []
+                changes: list[Change] = []
+                behind = start
                 for message in consumer.consume(10_000, timeout=0.2):
                     error = message.error()
                     if error is None:
-                        chunk.append(_change(message))
+                        changes.append(_change(message))
+                        behind = (message.offset() or 0) + 1
                     elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  (its public name)
                         reached = message.offset() or 0
                     else:
                         raise ChangelogError(f"{self._tp}: {error.str()}")
-                if chunk:
+                if changes:
                     deadline = time.monotonic() + OPEN_TRANSACTION_SECONDS
-                    yield chunk
+                    yield Chunk(changes, behind)
                 elif time.monotonic() > deadline:
                     raise ChangelogError(
                         f"{self._tp}: what comes from offset {reached} on is in an open transaction"

@@ -9,6 +9,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, cast
 
 from faust.transport.drivers import aiokafka as driver
@@ -16,6 +17,7 @@ from faust.types import TP
 
 from streams.engine.batch import Batch
 from streams.engine.book import HoleError, PartitionBook
+from streams.engine.config import EngineConfig
 from streams.engine.crash import OperatorError, crash
 from streams.failpoints import failpoint
 
@@ -30,8 +32,18 @@ DELIVERY_DEADLINE_SECONDS = 20.0
 REBALANCE_SECONDS = 30.0
 
 
+@dataclass(eq=False, slots=True)
+class Delivery:
+    """All batches of a topic that were fetched at once, on their way through Faust to the agents."""
+
+    fetched_at: float
+    """By a clock that never goes back, in seconds."""
+    batches: list[Batch]
+    """Without those that have been struck out since, because they are fetched again."""
+
+
 class BatchRecord(NamedTuple):
-    """What Faust sees as one record: all batches of a topic that were fetched at once."""
+    """What Faust sees as one record: a delivery."""
 
     topic: str
     partition: int
@@ -40,7 +52,7 @@ class BatchRecord(NamedTuple):
     timestamp_type: int
     headers: tuple[()]
     key: None
-    value: list[Batch]
+    value: Delivery
     checksum: None = None
     serialized_key_size: int = 0
     serialized_value_size: int = 0
@@ -112,7 +124,8 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         """Give the assignment's token and where each partition stands: committed, or else the log's start.
 
         Raises:
-            OperatorError: retention has deleted records that were not done yet.
+            OperatorError: retention has deleted records that were not done yet, or the log ends before what
+                is committed.
         """
         return cast(
             "tuple[object, dict[TP, int]]", await self.call_thread(self._assigned_positions, list(partitions))
@@ -122,14 +135,27 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = self._ensure_consumer()
         committed = {tp: await consumer.committed(tp) for tp in partitions}
         first = await consumer.beginning_offsets(partitions) if partitions else {}
+        ends = await consumer.end_offsets(partitions) if partitions else {}
         for tp, offset in committed.items():
-            if offset is not None and offset < first[tp]:
+            if offset is None or first[tp] <= offset <= ends[tp]:
+                continue
+            place = f"{tp.topic}[{tp.partition}]"
+            reset = (
+                f"stop the workers and run Kafka's own kafka-consumer-groups.sh --bootstrap-server … "
+                f"--group {self.app.conf.id} --topic {tp.topic}:{tp.partition} --reset-offsets --to-earliest "
+                f"--execute"
+            )
+            if offset < first[tp]:
                 raise OperatorError(
-                    f"{tp.topic}[{tp.partition}]: retention deleted records {offset} to {first[tp] - 1} "
-                    f"before they were processed. To accept their loss, stop the workers and run "
-                    f"Kafka's own kafka-consumer-groups.sh --bootstrap-server … --group {self.app.conf.id} "
-                    f"--topic {tp.topic}:{tp.partition} --reset-offsets --to-earliest --execute"
+                    f"{place}: retention deleted records {offset} to {first[tp] - 1} before they were "
+                    f"processed. To accept their loss, {reset}"
                 )
+            raise OperatorError(
+                f"{place}: {offset} is committed, and the log ends at {ends[tp]}: the brokers have lost "
+                f"records, and what comes new would be taken for done. To go on with what they have, "
+                f"{reset}; offsets mean other records now, so make the state of stages again"
+                f"{cast('BatchAppProtocol', self.app).engine.how_to_rebuild}"
+            )
         positions = {tp: first[tp] if offset is None else offset for tp, offset in committed.items()}
         return consumer._subscription.subscription.assignment, positions
 
@@ -152,16 +178,18 @@ def _record_as_read(_partition: TP, record: Any) -> Any:
     return record
 
 
-def _as_one(batches: list[Batch]) -> BatchRecord:
-    first = batches[0]
+def _as_one(delivery: Delivery) -> BatchRecord:
+    first = delivery.batches[0]
     last: Any = first.records[-1]
     return BatchRecord(
-        first.topic, first.partition, last.offset, last.timestamp, last.timestamp_type, (), None, batches
+        first.topic, first.partition, last.offset, last.timestamp, last.timestamp_type, (), None, delivery
     )
 
 
 class BatchAppProtocol(Protocol):
     """What the consumer asks of its app (`streams.engine.app.BatchApp`)."""
+
+    engine: EngineConfig
 
     def forget(self, topic: str, partition: int, position: int) -> None:
         """Leave what was fetched behind a position and is not in work yet."""
@@ -184,7 +212,7 @@ class BatchConsumer(driver.Consumer):
         self._books: dict[TP, PartitionBook] = {}
         self._batch_app = cast("BatchAppProtocol", self.app)
         self._assignment_token: object = None
-        self._undelivered: dict[int, tuple[float, list[Batch]]] = {}
+        self._undelivered: list[Delivery] = []
         self._standing: dict[TP, tuple[int, float]] = {}
         self._stopping = asyncio.Event()
 
@@ -254,12 +282,10 @@ class BatchConsumer(driver.Consumer):
         for tp, batches in fetched.items():
             entered.setdefault(tp.topic, []).extend(batch for batch in batches if self._enter(tp, batch))
         now = time.monotonic()
-        self._undelivered.update((id(batches), (now, batches)) for batches in entered.values() if batches)
-        return {
-            TP(topic, batches[0].partition): [_as_one(batches)]
-            for topic, batches in entered.items()
-            if batches
-        }
+        deliveries = [Delivery(now, batches) for batches in entered.values() if batches]
+        self._undelivered += deliveries
+        records = map(_as_one, deliveries)
+        return {TP(record.topic, record.partition): [record] for record in records}
 
     def _enter(self, tp: TP, batch: Batch) -> bool:
         if batch.assignment is not self._assignment_token or tp not in self._books:
@@ -275,34 +301,34 @@ class BatchConsumer(driver.Consumer):
     def _forget_from(self, tp: TP, position: int) -> None:
         """Expect no more what was fetched behind a position; it is fetched again."""
         self._batch_app.forget(tp.topic, tp.partition, position)
-        for key, (since, batches) in list(self._undelivered.items()):
-            left = [b for b in batches if (b.topic, b.partition) != tp or b.next <= position]
-            if left:
-                self._undelivered[key] = (since, left)
-            else:
-                del self._undelivered[key]
+        for delivery in self._undelivered:
+            delivery.batches = [
+                b for b in delivery.batches if (b.topic, b.partition) != tp or b.next <= position
+            ]
+        self._undelivered = [delivery for delivery in self._undelivered if delivery.batches]
 
-    def delivered(self, batches: list[Batch]) -> list[Batch]:
-        """Note that the agents have the batches; give those of this assignment: others must be left.
+    def delivered(self, delivery: Delivery) -> list[Batch]:
+        """Note that the agents have a delivery; give its batches of this assignment: others must be left.
 
         A topic's batches come in the order in which they were fetched. Where one was left out, nothing behind
-        it may be worked on: states would have a revision that says they know it.
+        it may be worked on: states would have a revision that says they know it. What was struck out is in no
+        delivery any more.
         """
-        if id(batches) in self._undelivered:
-            for key, (_since, before) in self._undelivered.items():
-                if key == id(batches):
-                    break
-                if before[0].topic == batches[0].topic:
-                    _crash_undelivered(before[0])
-        self._undelivered.pop(id(batches), None)
-        return [batch for batch in batches if batch.assignment is self._assignment_token]
+        if delivery in self._undelivered:
+            topic = delivery.batches[0].topic
+            for before in self._undelivered[: self._undelivered.index(delivery)]:
+                if before.batches[0].topic == topic:
+                    _crash_undelivered(before.batches[0])
+            self._undelivered.remove(delivery)
+        return [batch for batch in delivery.batches if batch.assignment is self._assignment_token]
 
     def _check_deliveries(self) -> None:
         if not self._undelivered or not self.flow_active:
             return
-        since, batches = next(iter(self._undelivered.values()))
-        if time.monotonic() - since > DELIVERY_DEADLINE_SECONDS and not self._batch_app.batches_in_work():
-            _crash_undelivered(batches[0])
+        first = self._undelivered[0]
+        waited = time.monotonic() - first.fetched_at
+        if waited > DELIVERY_DEADLINE_SECONDS and not self._batch_app.batches_in_work():
+            _crash_undelivered(first.batches[0])
 
     def held_partitions(self) -> list[tuple[str, int]]:
         """Give the partitions that are ours, by topic and number."""
@@ -333,8 +359,12 @@ class BatchConsumer(driver.Consumer):
         """
         found: dict[TP, tuple[int, float]] = {}
         for tp, book in self._books.items():
-            through = book.in_flight == 0 and fetched.get(tp, 0) >= ends.get(tp, 0)
-            if ends.get(tp, 0) > book.position and not through:
+            end = ends.get(tp)
+            if end is None:
+                continue
+            through = book.in_flight == 0 and fetched.get(tp, 0) >= end
+            was_cut_off = end < book.position  # found out about when the worker starts again
+            if was_cut_off or (end > book.position and not through):
                 position, since = self._standing.get(tp, (book.position, now))
                 found[tp] = (book.position, since if position == book.position else now)
         self._standing = found

@@ -14,8 +14,8 @@ from streams.kafka import KafkaConfig
 
 log = logging.getLogger(__name__)
 
-ROOM_AGAIN_BELOW = 100_000
-"""Records in the producer's queue at which a full one is taken to have room again."""
+QUEUE_KBYTES = 128 * 1024
+"""Of records that wait to be sent; a stage that makes more of a batch waits for room."""
 
 
 class Outputs:
@@ -31,6 +31,7 @@ class Outputs:
                 # A flush sends at once what a batch has handed over; before it, what is sent would only be
                 # cut into more requests.
                 "linger.ms": 100,
+                "queue.buffering.max.kbytes": QUEUE_KBYTES,
                 # No callback for each record: flush() is the acknowledgement, errors are reported.
                 "delivery.report.only.error": True,
                 "on_delivery": _on_delivery,
@@ -50,8 +51,7 @@ class Outputs:
             try:
                 produce(topic, value, key, **given)
             except BufferError:
-                self._wait_for_room()
-                produce(topic, value, key, **given)
+                self._produce_when_there_is_room(topic, value, key, **given)
         self._producer.poll(0)
 
     def send_to(self, topic: str, partition: int, changes: Mapping[bytes, bytes | None]) -> None:
@@ -61,8 +61,7 @@ class Outputs:
             try:
                 produce(topic, value, key, partition)
             except BufferError:
-                self._wait_for_room()
-                produce(topic, value, key, partition)
+                self._produce_when_there_is_room(topic, value, key, partition)
 
     async def acknowledged(self) -> None:
         """Return when everything that was sent before this call is acknowledged.
@@ -79,9 +78,15 @@ class Outputs:
         self._flushing, self._next_flush = self._next_flush, None
         await asyncio.get_running_loop().run_in_executor(self._thread, self._producer.flush)
 
-    def _wait_for_room(self) -> None:
-        while len(self._producer) > ROOM_AGAIN_BELOW:
-            self._producer.poll(0.1)
+    def _produce_when_there_is_room(self, *record: Any, **given: Any) -> None:
+        """Wait until the queue takes a record; if what is in it cannot be sent, that ends the process."""
+        while True:
+            self._producer.poll(0.05)
+            try:
+                self._producer.produce(*record, **given)
+            except BufferError:
+                continue
+            return
 
 
 def _on_delivery(error: KafkaError | None, message: Any) -> None:

@@ -5,6 +5,7 @@ its place; what is used again moves into the younger. That forgets about the sam
 and costs less than keeping one.
 """
 
+from threading import Lock
 from typing import Final
 from weakref import WeakSet
 
@@ -23,11 +24,13 @@ class RecentMemory:
         self._limit = limit_bytes // 2
         self._taken = 0
         self._tables: WeakSet[RecentValues] = WeakSet()
+        self._lock = Lock()  # tables are opened in threads
 
     def values(self) -> "RecentValues":
         """Make the recent values of one more table."""
         made = RecentValues(self)
-        self._tables.add(made)
+        with self._lock:
+            self._tables.add(made)
         return made
 
     def take(self, size: int) -> None:
@@ -35,8 +38,9 @@ class RecentMemory:
         self._taken += size
         if self._taken > self._limit:
             self._taken = 0
-            for table in self._tables:
-                table.age()
+            with self._lock:
+                for table in self._tables:
+                    table.age()
 
 
 class RecentValues:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ from streams.engine.batch import Batch, NoState, Result, Sink, Stage
 from streams.engine.crash import OperatorError, crash
 from streams.engine.gather import Gathering
 from streams.engine.output import Outputs
-from streams.engine.table import EPOCH_KEY, PartitionTable, pack
+from streams.engine.table import EPOCH_KEY, PartitionTable, RecoveryAbandonedError, check_keys, pack
 from streams.failpoints import failpoint
 from streams.silver import Revision
 
@@ -160,7 +161,12 @@ OpenTable = Callable[[Stage, int], PartitionTable]
 
 
 def packed_changes(step: Result, revision: Revision) -> dict[bytes, bytes | None]:
-    """Give the changelog records of a step: values behind the batch's revision, None for what has expired."""
+    """Give the changelog records of a step: values behind the batch's revision, None for what has expired.
+
+    Raises:
+        ValueError: a key cannot be one of state.
+    """
+    check_keys(step.changes)
     changes: dict[bytes, bytes | None] = {
         key: pack(revision, value or b"") for key, value in step.changes.items()
     }
@@ -207,18 +213,24 @@ class StageRunner(Runner):
         super().__init__(stage.name, stage.topic)
         self._how_to_rebuild = how_to_rebuild
         self._stage = stage
+        for setting in stage.state_settings.items():
+            if not all(isinstance(part, str) for part in setting):
+                raise TypeError(f"{stage.name}: names and values of state_settings are texts, not {setting}")
         self._outputs = outputs
         self._open_table = open_table
         self._changelog_topic = changelog_topic
-        self._tables: dict[int, asyncio.Task[PartitionTable]] = {}
+        self._tables: dict[int, asyncio.Task[PartitionTable | None]] = {}
         self._open: dict[int, PartitionTable] = {}
         self._threads = ThreadPoolExecutor(4, thread_name_prefix=stage.name)
         self._marked_at: dict[int, float] = {}
+        self._abandon = threading.Event()
 
     def is_ready(self, partition: int) -> bool:
         """Whether a partition's state is recovered."""
         recovering = self._tables.get(partition)
-        return not self._stage.stateful or (recovering is not None and recovering.done())
+        return not self._stage.stateful or (
+            recovering is not None and recovering.done() and recovering.result() is not None
+        )
 
     async def prepare(self, partitions: set[int]) -> None:
         """Open and recover the tables of the partitions, side by side, and close those held no longer."""
@@ -226,12 +238,14 @@ class StageRunner(Runner):
             return
         for partition in set(self._open) - partitions:
             await self._in_thread(self._open.pop(partition).close)
-        self._tables = {p: asyncio.create_task(self._recovered(p)) for p in partitions}
+        self._abandon = threading.Event()
+        self._tables = {p: asyncio.create_task(self._recovered(p, self._abandon)) for p in partitions}
         for recovering in self._tables.values():
             recovering.add_done_callback(lambda _: self.on_ready())
 
     async def released(self) -> None:
-        """Note how far the local copies are, so that the next recovery is short."""
+        """End recoveries, and note how far the local copies are, so that the next one is short."""
+        self._abandon.set()
         for recovering in self._tables.values():
             await asyncio.wait([recovering])
         for table in self._open.values():
@@ -260,6 +274,8 @@ class StageRunner(Runner):
         result = self._stage.process(batch, table or NoState(), revision, now)
         for step in result.steps():
             changes = packed_changes(step, revision)
+            if changes and table is None:
+                raise ValueError(f"{self.name} keeps no state, and gave changes of it")
             failpoint("stage.before_output")
             self._outputs.send(step.outputs)
             failpoint("stage.before_changelog")
@@ -274,13 +290,15 @@ class StageRunner(Runner):
             failpoint("stage.after_mark")
             self._marked_at[partition] = time.monotonic()
 
-    async def _recovered(self, partition: int) -> PartitionTable:
+    async def _recovered(self, partition: int, abandon: threading.Event) -> PartitionTable | None:
+        """Give the table of a partition when it has all of its changelog; None if that was abandoned."""
         try:
             table = self._open.get(partition)
             if table is None:
                 table = await self._in_thread(lambda: self._open_table(self._stage, partition))
                 self._open[partition] = table
-            count = await self._in_thread(table.recover)
+            recover = table.recover
+            count = await self._in_thread(lambda: recover(abandon.is_set))
             check_settings(table, self._how_to_rebuild)
             if table.new_epoch is not None:
                 failpoint("stage.before_epoch")
@@ -290,6 +308,8 @@ class StageRunner(Runner):
                 table.apply({EPOCH_KEY: table.new_epoch})
             elif count:
                 log.info("%s[%d]: %d changelog records recovered", self.name, partition, count)
+        except RecoveryAbandonedError:
+            return None
         except Exception as error:  # noqa: BLE001  (state that cannot be trusted must not be worked with)
             crash(f"{self.name}: the state of partition {partition} cannot be recovered", error)
         return table

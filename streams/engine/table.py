@@ -1,9 +1,9 @@
 """The state of one partition of one stage: a local store that a changelog can always make again.
 
 Each value is kept, in the store as in the changelog, behind its revision. Recovery keeps the highest revision
-of a key, so what a stale worker wrote late does not win; a key without state keeps its revision. The store
-remembers up to which changelog offset it holds everything, so a restart reads only what came after. It can be
-deleted at any time.
+of a key, so what a stale worker wrote late does not win (as long as both records are there: compaction keeps
+the last one, whatever its revision); a key without state keeps its revision. The store remembers up to which
+changelog offset it holds everything, so a restart reads only what came after. It can be deleted at any time.
 
 Since the changelog is what counts, the store may be behind it: values are written out when they have come to
 something, or when the store's position is noted. A key that changes with every batch is written once.
@@ -23,9 +23,10 @@ from typing import Final, Protocol
 import msgspec
 from rocksdict import Rdict, WriteBatch
 
-from streams.engine.changelog import Change
+from streams.engine.changelog import Change, Chunk
 from streams.engine.store import StoreMemory, open_store
 from streams.silver import Revision
+from streams.topics import DELETIONS_KEPT_MS
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,11 @@ FIRST_KEY: Final = b"\x01"
 """Keys of stages do not begin with a NUL byte: those are the table's own."""
 UNWRITTEN_BYTES: Final = 1024 * 1024
 """Keys and values of a table that are held back from its store, at most, about."""
+OLDEST_COPY_MS: Final = DELETIONS_KEPT_MS * 5 // 6
+"""A copy whose position is older may have missed that a key was deleted for good."""
 _REVISION: Final = struct.Struct(">Qq")
+_POSITION: Final = struct.Struct(">qq")
+"""A changelog offset, and when it was noted (milliseconds since 1970)."""
 _EPOCH_BYTES: Final = 8
 
 
@@ -45,8 +50,25 @@ class Changelog(Protocol):
     def bounds(self) -> tuple[int, int]:
         """Give the first offset kept and the offset after the last."""
 
-    def read(self, start: int) -> Iterator[list[Change]]:
+    def read(self, start: int) -> Iterator[Chunk]:
         """Give everything from an offset to the end, in chunks."""
+
+
+class RecoveryAbandonedError(Exception):
+    """The recovery was told to end early; the next one goes on where it was."""
+
+
+def check_keys(changes: Mapping[bytes, bytes | None]) -> None:
+    """Refuse keys of a stage that a table cannot keep.
+
+    Raises:
+        ValueError: a key is no bytes, is empty, or begins with a NUL byte.
+    """
+    for key in changes:
+        if not isinstance(key, bytes) or key < FIRST_KEY:
+            raise ValueError(
+                f"{key!r} cannot be a key of state: those are bytes, not empty, and do not begin with NUL"
+            )
 
 
 def pack(revision: Revision, value: bytes) -> bytes:
@@ -115,30 +137,37 @@ class PartitionTable:
         self.made_with: Mapping[str, str] = self.settings
         """The settings that the state was made with."""
 
-    def recover(self) -> int:
+    def recover(self, is_abandoned: Callable[[], bool] = lambda: False) -> int:
         """Bring the store up to the end of the changelog.
+
+        Args:
+            is_abandoned: asked now and then whether to end early.
 
         Returns:
             the number of changelog records read.
 
         Raises:
             ChangelogError: the changelog cannot be read.
+            RecoveryAbandonedError: it was to end early.
         """
         self._write_out()
         self._recent.clear()
         low, high = self._changelog.bounds()
-        position = self._position()
+        position, noted_at = self._position()
         if position > high or position < low:
-            # The changelog was made again, or has been compacted past what this copy had seen.
-            log.info("%s: the local copy does not fit the changelog; reading it from its start", self._path)
+            log.info("%s: the changelog was made again; reading it from its start", self._path)
+            self._wipe()
+            position = low
+        elif self._now_ms() - noted_at > OLDEST_COPY_MS and not self._is_empty():
+            log.info("%s: the local copy is too old; reading the changelog from its start", self._path)
             self._wipe()
             position = low
         epoch_before = self._store.get(EPOCH_KEY)
-        count = self._read_from(position, high)
+        count = self._read_from(position, high, is_abandoned)
         if epoch_before is not None and self._store.get(EPOCH_KEY) != epoch_before:
             log.info("%s: the state was begun anew; reading it from its start", self._path)
             self._wipe()
-            count += self._read_from(low, high)
+            count += self._read_from(low, high, is_abandoned)
         self._begin_epoch()
         self._own_end = high
         return count
@@ -214,7 +243,7 @@ class PartitionTable:
         """
         if self._changelog.bounds()[1] == self._own_end:
             self._write_out()
-            self._store.put(POSITION_KEY, struct.pack(">q", self._own_end))
+            self._note_position(self._own_end)
 
     def close(self) -> None:
         """Flush and let go of the files."""
@@ -232,22 +261,44 @@ class PartitionTable:
             self.made_with = settings_of_epoch(record)
         self._oldest = struct.pack(">Q", self.epoch)
 
-    def _position(self) -> int:
+    def _position(self) -> tuple[int, int]:
+        """Give the offset that everything is held up to, and when that was noted; 0 and 0 if it never was."""
         stored = self._store.get(POSITION_KEY)
-        return struct.unpack(">q", stored)[0] if stored is not None else 0
+        if stored is None or len(stored) != _POSITION.size:  # as it was before the instant was kept
+            return 0, 0
+        offset, noted_at = _POSITION.unpack(stored)
+        return offset, noted_at
 
-    def _read_from(self, position: int, high: int) -> int:
+    def _is_empty(self) -> bool:
+        entries = self._store.iter()
+        entries.seek_to_first()
+        return not entries.valid()
+
+    def _note_position(self, offset: int) -> None:
+        self._store.put(POSITION_KEY, _POSITION.pack(offset, self._now_ms()))
+
+    def _read_from(self, position: int, high: int, is_abandoned: Callable[[], bool]) -> int:
         count = 0
+        epoch_before = self._store.get(EPOCH_KEY)
+
+        def note(offset: int) -> None:
+            # Where the state was begun anew, the whole of it is read once more: not from here.
+            if epoch_before is None or self._store.get(EPOCH_KEY) == epoch_before:
+                self._note_position(offset)
+
         if position < high:
-            for chunk in self._changelog.read(position):
-                self._put_highest(chunk)
-                count += len(chunk)
-            self._store.put(POSITION_KEY, struct.pack(">q", high))
+            for changes, behind in self._changelog.read(position):
+                self._put_highest(changes)
+                count += len(changes)
+                note(behind)
+                if is_abandoned():
+                    raise RecoveryAbandonedError
+        note(high)
         return count
 
-    def _put_highest(self, chunk: list[Change]) -> None:
+    def _put_highest(self, changes: list[Change]) -> None:
         highest: dict[bytes, bytes | None] = {}
-        for key, packed in chunk:
+        for key, packed in changes:
             known = highest[key] if key in highest else self._store.get(key)
             # Revisions are big-endian, so they compare as bytes; equal ones are the same state.
             if packed is None or known is None or known[: _REVISION.size] <= packed[: _REVISION.size]:

@@ -86,18 +86,18 @@ def _drop_batches(*, unnoticed: bool) -> None:
     holes = Path(os.environ["PIPELINE_HOME"]) / "faults" / "holes"
     count = 0
 
-    def dropping(self: Any, batches: Any) -> Any:
+    def dropping(self: Any, delivery: Any) -> Any:
         nonlocal count
         count += 1
         made = holes.read_text().count("\n") if holes.exists() else 0
         if count % DROPPED_BATCH == 0 and made < HOLES:
             with holes.open("a") as file:
-                spans = (f"{b.topic}[{b.partition}] from {b.start} to {b.next}" for b in batches)
+                spans = (f"{b.topic}[{b.partition}] from {b.start} to {b.next}" for b in delivery.batches)
                 file.write(", ".join(spans) + "\n")
             if unnoticed:
-                delivered(self, batches)
+                delivered(self, delivery)
             return []
-        return delivered(self, batches)
+        return delivered(self, delivery)
 
     BatchConsumer.delivered = dropping
 

@@ -1,6 +1,8 @@
 """Sinks while the database goes away, and several at a time on the same keys."""
 
 import logging
+import os
+import signal
 import threading
 import time
 from collections.abc import Sequence
@@ -93,6 +95,42 @@ def test_a_writer_that_stands_still_in_a_transaction_does_not_keep_its_locks(
         assert written.result(timeout=20) == 1
     frozen.close()
     assert len(tries) == 2
+
+
+def test_a_server_process_that_stands_still_is_left_and_the_transaction_done_on_another(
+    store: Database, migrated_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is stopped in mid-transaction: it says nothing, and none of its own time-outs can strike."""
+    stopped: list[int] = []
+
+    def work(connection: Connection) -> str:
+        connection.execute("SELECT 1")
+        if not stopped:
+            stopped.append(connection.info.backend_pid)
+            os.kill(stopped[0], signal.SIGSTOP)
+        connection.execute("SELECT 2")
+        return "done"
+
+    impatient = Database(migrated_url, attempt_seconds=0.5)
+    try:
+        with caplog.at_level(logging.WARNING, "sinks.database"):
+            assert impatient.transact(work) == "done"
+    finally:
+        os.kill(stopped[0], signal.SIGCONT)
+        impatient.close()
+    assert "has not answered for" in caplog.records[0].getMessage()
+    assert store.transact(lambda connection: connection.execute("SELECT 3").fetchone()) == (3,)
+
+
+def test_a_transaction_within_its_time_is_not_cut(migrated_url: str) -> None:
+    patient = Database(migrated_url, attempt_seconds=1.0)
+    try:
+        for _ in range(3):
+            assert patient.transact(
+                lambda connection: connection.execute("SELECT pg_backend_pid(), pg_sleep(0.5)").rowcount
+            )
+    finally:
+        patient.close()
 
 
 def test_a_commit_that_was_not_confirmed_is_harmless_when_done_again(store: Database) -> None:

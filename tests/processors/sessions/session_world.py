@@ -15,7 +15,7 @@ from session_reference import GAP, Rows
 
 from processors.sessions.stage import SessionsStage
 from streams.engine.batch import Output, Result
-from streams.engine.changelog import Change
+from streams.engine.changelog import Change, Chunk
 from streams.engine.offline import StateEntry
 from streams.engine.runner import packed_changes
 from streams.engine.table import EPOCH_KEY, PartitionTable, epoch_record, pack
@@ -79,8 +79,8 @@ class Changelog:
     def bounds(self) -> tuple[int, int]:
         return 0, len(self.records)
 
-    def read(self, start: int) -> Iterator[list[Change]]:
-        yield self.records[start:]
+    def read(self, start: int) -> Iterator[Chunk]:
+        yield Chunk(self.records[start:], len(self.records))
 
     def compact(self) -> None:
         """Keep the last record of each key; it also stands where others were, so that offsets stay."""

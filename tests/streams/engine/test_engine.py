@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from pipeline.local.platform import LocalPlatform
+from streams.engine.app import STOP_DEADLINE_SECONDS
 from streams.engine.changelog import ChangelogReader, changelog_topic, new_consumer
-from streams.engine.crash import EXIT_OPERATOR
+from streams.engine.crash import EXIT_CRASH, EXIT_OPERATOR
 from streams.engine.table import EPOCH_KEY, PartitionTable
 from streams.kafka import KafkaConfig
 from streams.lag import topic_lags
@@ -124,6 +125,55 @@ def test_two_workers_killed_in_turn_lose_nothing(world: World, tmp_path: Path) -
     world.wait(lambda: world.lag() == 0)
     assert world.handed_on() == world.sent
     assert world.recovered(tmp_path / "again") == world.sent
+
+
+def test_a_log_that_ends_before_what_is_committed_is_not_read_on_in_silence(world: World) -> None:
+    """As after the brokers have lost records: what comes new would be taken for done."""
+    world.send(100)
+    places = [TopicPartition(world.topic, partition, 1_000) for partition in range(PARTITIONS)]
+    admin = AdminClient(world.kafka.librdkafka())
+    (altered,) = admin.alter_consumer_group_offsets(
+        [ConsumerGroupTopicPartitions(world.app_id, places)]
+    ).values()
+    altered.result()
+    worker = subprocess.Popen(world.command, cwd=Path(__file__).parents[3], stderr=subprocess.PIPE)
+    world.workers.append(worker)
+    _out, said = worker.communicate(timeout=60)
+    assert worker.returncode == EXIT_OPERATOR
+    assert b"1000 is committed, and the log ends at" in said
+    assert b"--reset-offsets --to-earliest" in said
+    assert b"Traceback" not in said
+
+
+def test_a_sink_that_hangs_does_not_keep_the_worker_from_ending(world: World) -> None:
+    """Its thread cannot be ended; the process can."""
+    code = f"""
+import sys, time
+from pathlib import Path
+from streams.engine.app import create_app, run_worker
+from streams.engine.config import EngineConfig
+from streams.kafka import KafkaConfig
+class Hung:
+    name, topic = "hung", {world.topic!r}
+    def write(self, group):
+        print("writes", flush=True)
+        time.sleep(3600)
+kafka = KafkaConfig({world.kafka.bootstrap!r})
+config = EngineConfig({world.app_id!r}, kafka, {PARTITIONS}, Path({str(world.state)!r}))
+sys.exit(run_worker(create_app(config, sinks=[Hung()])))
+"""
+    world.send(100)
+    worker = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parents[3],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    world.workers.append(worker)
+    assert worker.stdout is not None
+    assert worker.stdout.readline() == b"writes\n"
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(timeout=STOP_DEADLINE_SECONDS + 10) == EXIT_CRASH
 
 
 def test_a_stopped_worker_has_committed_all_it_did_and_a_new_one_goes_on_from_there(

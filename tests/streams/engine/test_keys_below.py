@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.engine.changelog import Change
+from streams.engine.changelog import Chunk
 from streams.engine.table import PartitionTable, pack
 from streams.silver import Revision
 
@@ -23,7 +23,7 @@ class NoRecords:
     def bounds(self) -> tuple[int, int]:
         return 0, 0
 
-    def read(self, start: int) -> Iterator[list[Change]]:
+    def read(self, start: int) -> Iterator[Chunk]:
         raise AssertionError(start)
 
 

@@ -4,17 +4,28 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.engine.changelog import Change
+from streams.engine.changelog import Change, Chunk
 from streams.engine.crash import OperatorError
 from streams.engine.runner import check_settings
 from streams.engine.store import StoreMemory, open_store
-from streams.engine.table import EPOCH_KEY, UNWRITTEN_BYTES, PartitionTable, epoch_record, pack
+from streams.engine.table import (
+    EPOCH_KEY,
+    OLDEST_COPY_MS,
+    UNWRITTEN_BYTES,
+    PartitionTable,
+    RecoveryAbandonedError,
+    check_keys,
+    epoch_record,
+    pack,
+)
 from streams.silver import Revision
 
 
@@ -28,9 +39,9 @@ class MemoryChangelog:
     def bounds(self) -> tuple[int, int]:
         return 0, len(self.records)
 
-    def read(self, start: int) -> Iterator[list[Change]]:
+    def read(self, start: int) -> Iterator[Chunk]:
         self.reads.append(start)
-        yield self.records[start:]
+        yield Chunk(self.records[start:], len(self.records))
 
     def write(self, table: PartitionTable, changes: dict[bytes, bytes | None]) -> None:
         self.records += [Change(*item) for item in changes.items()]
@@ -111,7 +122,7 @@ def test_a_stale_workers_late_write_does_not_win(tmp_path: Path) -> None:
 
 def test_a_changelog_that_cannot_be_read_is_not_swallowed(tmp_path: Path) -> None:
     class Broken(MemoryChangelog):
-        def read(self, start: int) -> Iterator[list[Change]]:
+        def read(self, start: int) -> Iterator[Chunk]:
             raise OSError(f"at {start}")
 
     changelog = Broken()
@@ -137,6 +148,77 @@ def test_a_position_is_not_marked_over_what_another_owner_wrote_meanwhile(tmp_pa
     changelog.reads.clear()
     opened(tmp_path / "a", changelog).close()
     assert changelog.reads == []
+
+
+class InChunks(MemoryChangelog):
+    """One that gives a record at a time."""
+
+    def read(self, start: int) -> Iterator[Chunk]:
+        self.reads.append(start)
+        for offset in range(start, len(self.records)):
+            yield Chunk([self.records[offset]], offset + 1)
+
+
+def test_a_recovery_that_is_abandoned_goes_on_where_it_was(tmp_path: Path) -> None:
+    changelog = InChunks()
+    writer = opened(tmp_path / "a", changelog)
+    for number in range(9):
+        changelog.write(writer, {b"k%d" % number: at(number, b"v")})
+    writer.close()
+    table = PartitionTable(tmp_path / "b", changelog, now_ms=lambda: 7)
+    answers = iter([False, False, False, True])
+    with pytest.raises(RecoveryAbandonedError):
+        table.recover(lambda: next(answers))
+    table.close()
+    changelog.reads.clear()
+    again = opened(tmp_path / "b", changelog)
+    assert changelog.reads == [4]
+    assert [again.get(b"k%d" % number) for number in range(9)] == [b"v"] * 9
+    again.close()
+
+
+def test_an_abandoned_recovery_of_a_state_begun_anew_reads_all_of_it(tmp_path: Path) -> None:
+    changelog = InChunks()
+    table = opened(tmp_path / "a", changelog)
+    changelog.write(table, {b"k": at(1, b"old"), b"only-old": at(1, b"old")})
+    table.mark_position()
+    table.close()
+    changelog.records.append(Change(EPOCH_KEY, epoch_record(8, {})))
+    changelog.records += [Change(b"k", pack(Revision(8, n), b"new")) for n in range(3)]
+    table = PartitionTable(tmp_path / "a", changelog, now_ms=lambda: 7)
+    answers = iter([False, True])
+    with pytest.raises(RecoveryAbandonedError):
+        table.recover(lambda: next(answers))
+    table.close()
+    table = PartitionTable(tmp_path / "a", changelog, now_ms=lambda: 7)
+    table.recover()
+    assert table.epoch == 8
+    assert (table.get(b"k"), table.get(b"only-old")) == (b"new", None)
+    table.close()
+
+
+def test_a_copy_that_was_away_for_long_does_not_bring_back_what_was_deleted_for_good(tmp_path: Path) -> None:
+    """The brokers forget a deletion, together with what was deleted, after some time."""
+    changelog = MemoryChangelog()
+    table = opened(tmp_path / "a", changelog)
+    changelog.write(table, {b"k": at(1, b"one"), b"l": at(1, b"el")})
+    table.mark_position()
+    table.close()
+    # Another owner deletes k; compaction leaves l's record, and neither k's nor its deletion.
+    changelog.records = [record for record in changelog.records if record.key != b"k"]
+    changelog.records += [changelog.records[-1]] * 2
+    for age, held in ((OLDEST_COPY_MS, b"one"), (OLDEST_COPY_MS + 1, None)):
+        shutil.copytree(tmp_path / "a", tmp_path / f"{age}")
+        again = PartitionTable(tmp_path / f"{age}", changelog, now_ms=partial(int, 7 + age))
+        again.recover()
+        assert (again.get(b"k"), again.get(b"l")) == (held, b"el")
+        again.close()
+
+
+@pytest.mark.parametrize("key", ["text", b"", b"\x00epoch", None, 7])
+def test_keys_that_a_table_cannot_keep_are_refused_before_anything_is_sent(key: Any) -> None:
+    with pytest.raises(ValueError, match="cannot be a key of state"):
+        check_keys({b"good": b"", key: b""})
 
 
 def test_a_revision_below_0_cannot_be_written() -> None:

@@ -76,3 +76,9 @@ def test_a_fetch_that_has_only_passed_markers_has_lost_nothing() -> None:
     fetched = fetch_position(book, fetched=15, handed_over=12)
     assert fetched == 15
     assert stuck_since(watched, {PLACE: 15}, 100.0, fetched=fetched) is None
+
+
+def test_a_log_that_ends_before_what_is_done_is_a_standstill() -> None:
+    watched, _ = consumer(10)
+    assert stuck_since(watched, {PLACE: 9}, 100.0, fetched=10) == 100.0
+    assert stuck_since(watched, {PLACE: 10}, 110.0, fetched=10) is None
