@@ -3,6 +3,9 @@
 CONFIGURATION = 78
 """Exit code of what an operator must act on; supervisors do not restart it (EX_CONFIG of sysexits.h)."""
 
+TRY_AGAIN = 75
+"""Exit code of what may succeed later (EX_TEMPFAIL of sysexits.h); supervisors start a worker again."""
+
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 KAFKA_ADVICE = "; does `pipeline up` run, is PIPELINE_KAFKA_BOOTSTRAP right?"

@@ -134,6 +134,27 @@ class Settings(BaseSettings):
             raise PydanticCustomError("no_failpoints", "PIPELINE_FAILPOINTS must not be set outside dev")
         return self
 
+    @model_validator(mode="after")
+    def _want_whole_security(self) -> Self:
+        protocol = self.kafka_security_protocol
+        if protocol.startswith("SASL"):
+            names = ("mechanism", "username", "password")
+            missing = [name for name in names if not getattr(self, f"kafka_sasl_{name}")]
+            if missing:
+                wanted = ", ".join(f"PIPELINE_KAFKA_SASL_{name.upper()}" for name in missing)
+                raise PydanticCustomError("sasl", f"{wanted} must be set with {protocol}")
+        authority = self.kafka_ssl_ca_location
+        if "SSL" in protocol and authority and not Path(authority).is_file():
+            raise PydanticCustomError("ca", f"PIPELINE_KAFKA_SSL_CA_LOCATION: {authority} is no file")
+        return self
+
+    @field_validator("home")
+    @classmethod
+    def _want_folder(cls, value: Path) -> Path:
+        if value.exists() and not value.is_dir():
+            raise PydanticCustomError("folder", "a folder is wanted, this is a file")
+        return value
+
     @field_validator("failpoints")
     @classmethod
     def _parse_failpoints(cls, value: str) -> str:

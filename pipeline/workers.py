@@ -6,15 +6,12 @@ from collections.abc import Callable
 
 import click
 
-from pipeline.errors import CONFIGURATION, KAFKA_ADVICE, UserError
+from pipeline.errors import CONFIGURATION, KAFKA_ADVICE, TRY_AGAIN, UserError
 from pipeline.settings import Settings, SettingsError, load_settings
 from streams import failpoints
 from streams.engine.app import BatchApp, run_worker
 from streams.engine.config import EngineConfig
 from streams.topics import KafkaUnreachableError, TopicsError
-
-TRY_AGAIN = 75
-"""Exit code of what may succeed later (EX_TEMPFAIL of sysexits.h); supervisors start the worker again."""
 
 
 def engine_config(settings: Settings, app_id: str) -> EngineConfig:

@@ -60,7 +60,7 @@ def read_rates(path: Path, base_currency: str) -> Rates:
     """Read a table with the columns rate_date, currency, rate.
 
     Raises:
-        RatesError: the file is not there or a line of it cannot be read.
+        RatesError: the file is not there, a line of it cannot be read, or it is of another base currency.
     """
     rates: dict[tuple[date, str], Rate] = {}
     try:
@@ -70,6 +70,11 @@ def read_rates(path: Path, base_currency: str) -> Rates:
                     rate = _read_row(row)
                 except ValueError as error:
                     raise RatesError(f"{path}:{number}: {error}; wanted: rate_date,currency,rate") from None
+                if rate.currency == base_currency and rate.rate != 1:
+                    raise RatesError(
+                        f"{path}:{number}: one {base_currency} is {rate.rate} here, so the table is not in "
+                        f"{base_currency}, the base currency (PIPELINE_BASE_CURRENCY, PIPELINE_RATES_FILE)"
+                    )
                 if rates.setdefault((rate.day, rate.currency), rate) is not rate:
                     raise RatesError(f"{path}:{number}: {rate.currency} comes twice on {rate.day}")
     except (OSError, UnicodeDecodeError, csv.Error) as error:

@@ -42,7 +42,7 @@ def make_stages(config: ProcessingConfig) -> list[Stage]:
     )
     return [
         *(CleanStage(s, enrichment, config.gap, accept_flood=config.accept_flood) for s in STREAMS),
-        SessionsStage(config.gap, config.retention),
+        SessionsStage(config.gap, config.retention, config.base_currency),
         CustomersStage(config.email_secret),
         ProductsStage(),
         IdentitiesStage(),

@@ -130,7 +130,7 @@ def topic_ids(admin: AdminClient, topics: Iterable[str], timeout_seconds: float 
         missing -= found.keys()
         if missing and time.monotonic() > deadline:
             raise TopicsError(
-                f"topics missing: {', '.join(sorted(missing))}; declare them with `pipeline topics`"
+                f"topics missing: {', '.join(sorted(missing))}; `pipeline topics` declares the pipeline's own"
             )
         if missing:
             time.sleep(0.1)
@@ -151,7 +151,9 @@ def check_topics(found: Mapping[str, int], wanted: Iterable[str], partitions: in
     wanted = list(wanted)
     missing = [name for name in wanted if name not in found]
     if missing:
-        raise TopicsError(f"topics missing: {', '.join(missing)}; declare them with `pipeline topics`")
+        raise TopicsError(
+            f"topics missing: {', '.join(missing)}; `pipeline topics` declares the pipeline's own"
+        )
     wrong = [f"{name} has {found[name]}" for name in wanted if found[name] != partitions]
     if wrong:
         raise TopicsError(

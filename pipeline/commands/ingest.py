@@ -13,7 +13,7 @@ from pipeline.errors import CONFIGURATION
 from pipeline.settings import Settings, SettingsError, load_settings
 from streams import failpoints
 from streams.events import Stream
-from streams.ingest.forwarder import ForwardError, KafkaForwarder
+from streams.ingest.forwarder import ForwardError, KafkaForwarder, RecordTooLargeError
 from streams.ingest.in_process import StreamReplacedError, run_in_process
 from streams.ingest.launcher import RESTART_WANTED, Launch, StopSignal, run_daemon, worker_id, worker_slot
 from streams.ingest.source import SourceError, UnreachableError
@@ -47,6 +47,9 @@ def run(streams: tuple[Stream, ...], *, in_process: bool) -> int:
         if in_process:
             return _run_in_process(settings, streams)
         return run_daemon(launch_of(settings, streams[0], dict(os.environ)))
+    except RecordTooLargeError as error:
+        click.echo(str(error), err=True)
+        return CONFIGURATION
     except (UnreachableError, ForwardError, StreamReplacedError, KafkaUnreachableError) as error:
         click.echo(str(error), err=True)
         return RESTART_WANTED

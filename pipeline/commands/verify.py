@@ -10,12 +10,15 @@ from rich.table import Table
 
 from pipeline.console import make_console
 from pipeline.dead_letters.show import instant
-from pipeline.errors import UserError
+from pipeline.errors import TRY_AGAIN, UserError
 from pipeline.reconcile import Reconciliation, oracle_config, reconcile
 from pipeline.sending import progress_bar
 from pipeline.settings import Settings, load_settings
+from pipeline.status import PROCESSED, SUNK
 from pipeline.verify import Report, check_conservation
 from producer.run import now
+from streams.lag import topic_lags
+from streams.topics import PROCESS_GROUP, SINK_GROUP, KafkaUnreachableError
 
 COUNTS = (
     "bronze",
@@ -44,13 +47,15 @@ COUNTS = (
 def verify(ledgers: tuple[Path, ...], complete: bool, as_json: bool) -> None:
     """Check that nothing was lost, doubled or invented, and that all layers have the same money.
 
-    Exact when nothing is under way: see `pipeline status --wait-idle`. Exit code 1 on any difference.
+    Exact when nothing is under way: see `pipeline status --wait-idle`. Exit code 1 on any difference; 75 if
+    records are under way that may explain it.
 
     With --ledger also every row and field of silver is compared with what the ledger's events must give.
     """
     if complete and not ledgers:
         raise click.UsageError("--complete is for --ledger")
     settings = load_settings()
+    under_way = _under_way(settings)
     report = check_conservation(settings.postgres_url.get_secret_value())
     found = _reconcile(settings, ledgers, complete=complete, quiet=as_json) if ledgers else None
     if as_json:
@@ -62,7 +67,25 @@ def verify(ledgers: tuple[Path, ...], complete: bool, as_json: bool) -> None:
         if found:
             show_reconciliation(found, console)
     if not report.is_conserved or (found and not found.agrees):
+        if under_way:
+            raise UserError(
+                f"{_records(under_way)} under way between topics and tables, which may be all that differs "
+                f"above: `pipeline status --wait-idle`, then this again",
+                exit_code=TRY_AGAIN,
+            )
         raise UserError("not conserved: see what differs above")
+
+
+def _under_way(settings: Settings) -> int:
+    """Give how many records wait in Kafka or are worked on; 0 also if Kafka does not answer."""
+    try:
+        lags = [
+            *topic_lags(settings.kafka, PROCESS_GROUP, PROCESSED),
+            *topic_lags(settings.kafka, SINK_GROUP, SUNK),
+        ]
+    except KafkaUnreachableError:
+        return 0
+    return sum(lag.lag for lag in lags)
 
 
 def _reconcile(

@@ -15,7 +15,11 @@ from streams.engine.table import EPOCH_KEY, settings_of_epoch
 from streams.topics import PROCESS_GROUP, TOPICS, check_topics, partition_counts
 
 SESSIONS: Final = "sessions"
-OF_STATE: Final = {"gap_seconds": "session_gap_seconds", PARTITIONS: PARTITIONS}
+OF_STATE: Final = {
+    "gap_seconds": "session_gap_seconds",
+    PARTITIONS: PARTITIONS,
+    "base_currency": "base_currency",
+}
 """What an epoch's record calls the settings that the state of sessions depends on, and what we call them."""
 
 

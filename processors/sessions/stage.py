@@ -27,17 +27,22 @@ class SessionsStage:
         gap: a longer step between two events cuts a session.
         retention: how far behind the partition's clock an event may be and still count; it is rounded up to
             whole days. None: any.
+        currency: that revenue is in, so that nobody goes on with another one; empty: it is not noted.
     """
 
     name: Final = "sessions"
     topic: Final = CLEAN_EVENTS
     stateful: Final = True
 
-    def __init__(self, gap: timedelta, retention: timedelta | None) -> None:
+    def __init__(self, gap: timedelta, retention: timedelta | None, currency: str = "") -> None:
         self._gap_us = gap // US
         self._retention_days = None if retention is None else -(-retention // ONE_DAY)
         self._chunks = Chunks()
-        self.state_settings: Mapping[str, str] = {"gap_seconds": f"{gap.total_seconds():g}", "layout": "3"}
+        self.state_settings: Mapping[str, str] = {
+            "gap_seconds": f"{gap.total_seconds():g}",
+            "layout": "3",
+            **({"base_currency": currency} if currency else {}),
+        }
 
     def process(self, batch: Batch, state: StateReader, revision: Revision, now: datetime) -> Result:
         """Merge a batch; every day record it touched is written and sent, changed or not.

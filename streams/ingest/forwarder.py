@@ -8,6 +8,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from streams.failpoints import failpoint
 from streams.ingest.messages import Message
 from streams.kafka import KafkaConfig
+from streams.topics import MAX_MESSAGE_BYTES
 
 # Longer than librdkafka's own `delivery.timeout.ms`, which fails what is left; this only ends a hang.
 FLUSH_SECONDS = 30.0
@@ -15,6 +16,10 @@ FLUSH_SECONDS = 30.0
 
 class ForwardError(Exception):
     """Kafka did not acknowledge everything; nothing of the batch may be checkpointed."""
+
+
+class RecordTooLargeError(ForwardError):
+    """A record is larger than topics take; trying again does not help."""
 
 
 class Forwarder(Protocol):
@@ -46,14 +51,21 @@ class KafkaForwarder:
         """Send the messages and return when all are acknowledged; blocks for up to half a minute.
 
         Raises:
-            ForwardError: at least one was not.
+            RecordTooLargeError: topics do not take one.
+            ForwardError: at least one was not acknowledged.
         """
         failpoint("ingest.before_produce")
         try:
             for message in messages:
                 self._enqueue(message)
         except KafkaException as error:
-            raise ForwardError(f"Kafka refused a record: {error.args[0].str()}") from error
+            reason: KafkaError = error.args[0]
+            if reason.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+                raise RecordTooLargeError(
+                    f"a record is above {MAX_MESSAGE_BYTES} bytes, more than topics take; its shard stands "
+                    f"still. Streams whose record limit was raised above 1 MiB are not supported"
+                ) from error
+            raise ForwardError(f"Kafka refused a record: {reason.str()}") from error
         failpoint("ingest.before_acknowledgement")
         unanswered = self._producer.flush(FLUSH_SECONDS)
         failures, self._failures = self._failures, []

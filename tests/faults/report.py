@@ -2,15 +2,16 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from statistics import median
 from typing import Any, Final, NamedTuple
 
 START: Final = "<!-- faults -->\n"
 END: Final = "<!-- end of faults -->"
 HEADER: Final = (
-    "| fault | struck | records sent | lost | doubled | differing | repeated | recovery p50 | max |\n"
-    "|---|--:|--:|--:|--:|--:|--:|--:|--:|\n"
+    "| fault | struck | records sent | lost | doubled | differing | repeated | own exits "
+    "| recovery p50 | max |\n"
+    "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n"
 )
 
 
@@ -49,6 +50,7 @@ class Row:
     by which workers helped themselves, by program. `must_be_found`: a step was broken on purpose, and the
     comparison must not be clean. `skipped`: why it could not be made here. `error`: why it did not
     strike, or how the pipeline did not come through. `figures`: what else was measured, by name.
+    `revision`: of the code.
     """
 
     fault: str
@@ -63,6 +65,7 @@ class Row:
     skipped: str = ""
     error: str = ""
     figures: dict[str, str] = field(default_factory=dict)
+    revision: str = ""
 
     @property
     def is_as_it_must_be(self) -> bool:
@@ -109,8 +112,11 @@ def markdown(rows: Iterable[Row]) -> str:
 def with_table(page: str, commands: Sequence[str], rows: Iterable[Row]) -> str:
     """Give a page with its tables, and the commands that made them, put in place of the old ones."""
     head, _, rest = page.partition(START)
+    rows = list(rows)
     made_by = "".join(f"{command}\n" for command in commands)
-    return f"{head}{START}\n```sh\n{made_by}```\n\n{markdown(rows)}\n{END}{rest.partition(END)[2]}"
+    revisions = ", ".join(dict.fromkeys(row.revision for row in rows if row.revision))
+    of = f"Of revision {revisions}.\n\n" if revisions else ""
+    return f"{head}{START}\n```sh\n{made_by}```\n\n{of}{markdown(rows)}\n{END}{rest.partition(END)[2]}"
 
 
 def total(rows: Sequence[Row], fault: str = "**all**") -> Row:
@@ -133,6 +139,7 @@ def total(rows: Sequence[Row], fault: str = "**all**") -> Row:
         must_be_found=all(row.must_be_found for row in rows),
         error="\n".join(row.error for row in rows if row.error),
         figures=rows[-1].figures,
+        revision=", ".join(dict.fromkeys(row.revision for row in rows)),
     )
 
 
@@ -164,19 +171,24 @@ def rows_of(values: Iterable[Mapping[str, Any]]) -> list[Row]:
 def merged(before: Iterable[Row], now: Iterable[Row], order: Sequence[str]) -> list[Row]:
     """Give one row of each fault, in the order of their names.
 
-    What was run with a new seed is added to what the fault's row says; with a known seed it takes its place.
+    What was run again is added to what the fault's row says, so that what went wrong stays; it takes the
+    place of what was run with other code.
     """
     found = {row.fault: row for row in before}
     for row in now:
         known = found.get(row.fault)
-        is_more = known is not None and not known.skipped and not set(row.seeds) & set(known.seeds)
-        found[row.fault] = total([known, row], row.fault) if known is not None and is_more else row
+        is_more = known is not None and not known.skipped and row.revision == known.revision
+        found[row.fault] = (
+            replace(total([known, row], row.fault), revision=row.revision)
+            if known is not None and is_more
+            else row
+        )
     return [found[name] for name in order if name in found]
 
 
 def _line(row: Row) -> str:
     if row.skipped:
-        return f"| {row.fault} | skipped: {row.skipped} | | | | | | | |\n"
+        return f"| {row.fault} | skipped: {row.skipped} | | | | | | | | |\n"
     verdict, recoveries = row.verdict, row.recoveries
     p50 = f"{median(recoveries):.1f} s" if recoveries else "-"
     longest = f"{max(recoveries):.1f} s" if recoveries else "-"
@@ -184,5 +196,5 @@ def _line(row: Row) -> str:
     differing = f"{verdict.differing}{wrong}"
     return (
         f"| {row.fault} | {len(row.hits)} | {row.sent:,} | {verdict.lost} | {verdict.doubled} | {differing} "
-        f"| {row.repeated:,} | {p50} | {longest} |\n"
+        f"| {row.repeated:,} | {sum(row.own_exits.values())} | {p50} | {longest} |\n"
     )

@@ -1,6 +1,7 @@
 """Runs faults one after another, in as few pipelines as they need, and judges after each."""
 
 import shutil
+import subprocess
 import tempfile
 import time
 import traceback
@@ -14,6 +15,7 @@ from tests.faults.report import Row, Verdict
 from tests.faults.world import World
 
 CLEAN = Verdict(0, 0, 0, conserved=True)
+HERE = Path(__file__).parent
 
 
 class Run(NamedTuple):
@@ -68,6 +70,13 @@ def run_faults(
     return Run(rows, passed)
 
 
+def revision() -> str:
+    """Give the revision of the code, with a plus if files differ from it; empty where there is no git."""
+    asked = ("describe", "--always", "--dirty=+", "--exclude=*")
+    done = subprocess.run(["git", *asked], cwd=HERE, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
+
+
 def run_fault(fault: Fault, world: World, say: Callable[[str], None]) -> Row:
     """Run one fault, wait until all is through, judge."""
     say(f"--- {fault.name} (seed {world.seed})")
@@ -101,6 +110,7 @@ def run_fault(fault: Fault, world: World, say: Callable[[str], None]) -> Row:
         fault.must_be_found,
         error=failed,
         figures=dict(world.figures),
+        revision=revision(),
     )
     found = f"lost {verdict.lost}, doubled {verdict.doubled}, differing {verdict.differing}"
     say(

@@ -2,6 +2,8 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from tests.faults.report import Hit, Row, Verdict, as_values, markdown, merged, rows_of, with_table
 from tests.faults.results import Results
 
@@ -12,16 +14,17 @@ def row(
     name: str = "x", verdict: Verdict = CLEAN, *, hits: int = 2, seed: int = 1, must_be_found: bool = False
 ) -> Row:
     struck = [Hit(1.0, "process", "3 parts", seconds) for seconds in (2.0, 4.0, None)[:hits]]
-    return Row(name, [seed], 1_500, struck, verdict, repeated=7, must_be_found=must_be_found)
+    exits = {"process-1: exit status 70": 2, "sink: exit status 75": 3}
+    return Row(name, [seed], 1_500, struck, verdict, 7, own_exits=exits, must_be_found=must_be_found)
 
 
 def test_a_row_shows_what_was_found_and_how_long_it_stood_still() -> None:
-    assert "| x | 2 | 1,500 | 0 | 0 | 0 | 7 | 3.0 s | 4.0 s |\n" in markdown([row()])
+    assert "| x | 2 | 1,500 | 0 | 0 | 0 | 7 | 5 | 3.0 s | 4.0 s |\n" in markdown([row()])
 
 
 def test_several_rows_have_a_sum() -> None:
     table = markdown([row("one"), row("two", Verdict(1, 2, 3, conserved=False))])
-    assert "| **all** | 4 | 3,000 | 1 | 2 | 3 (layers disagree) | 14 | 3.0 s | 4.0 s |\n" in table
+    assert "| **all** | 4 | 3,000 | 1 | 2 | 3 (layers disagree) | 14 | 10 | 3.0 s | 4.0 s |\n" in table
 
 
 def test_a_fault_that_never_struck_is_no_success() -> None:
@@ -64,7 +67,7 @@ def test_json_says_whether_it_was_as_it_must_be() -> None:
 def test_what_cannot_be_made_here_is_told() -> None:
     skipped = Row("x", [1], 0, [], CLEAN, skipped="no disk")
     assert skipped.is_as_it_must_be
-    assert "| x | skipped: no disk | | | | | | | |\n" in markdown([skipped])
+    assert "| x | skipped: no disk | | | | | | | | |\n" in markdown([skipped])
 
 
 def test_a_fault_that_could_not_be_carried_out_is_no_success_and_finds_nothing() -> None:
@@ -79,16 +82,22 @@ def test_rows_are_read_again_as_they_were_written() -> None:
     assert rows_of(json.loads(json.dumps(as_values(rows)))) == rows
 
 
-def test_what_is_run_again_takes_the_place_of_what_was_and_the_rest_stays() -> None:
-    before, now = [row("one", hits=1), row("two", hits=1)], [row("one", hits=2)]
-    assert merged(before, now, ["two", "one", "three"]) == [row("two", hits=1), row("one", hits=2)]
+def test_what_is_run_again_with_other_code_takes_the_place_of_what_was_and_the_rest_stays() -> None:
+    before, now = [row("one", hits=1), row("two", hits=1)], [replace(row("one", hits=2), revision="b")]
+    assert merged(before, now, ["two", "one", "three"]) == [row("two", hits=1), now[0]]
 
 
-def test_another_seed_adds_to_what_a_fault_has_shown() -> None:
-    bad = row("one", Verdict(0, 1, 0, conserved=True), seed=2)
-    (sum_of_both,) = merged([row("one")], [bad], ["one"])
-    assert (sum_of_both.seeds, len(sum_of_both.hits), sum_of_both.sent) == ([1, 2], 4, 3_000)
+@pytest.mark.parametrize("seed", [1, 2])
+def test_what_is_run_again_with_the_same_code_adds_and_hides_no_failure(seed: int) -> None:
+    bad, good = row("one", Verdict(0, 1, 0, conserved=True)), row("one", seed=seed)
+    (sum_of_both,) = merged([bad], [good], ["one"])
+    assert (sum_of_both.seeds, len(sum_of_both.hits), sum_of_both.sent) == ([*{1, seed}], 4, 3_000)
     assert not sum_of_both.is_as_it_must_be
+
+
+def test_a_page_names_the_revisions_that_its_rows_are_of() -> None:
+    rows = [replace(row("one"), revision="a"), replace(row("two"), revision="b")]
+    assert "\nOf revision a, b.\n" in with_table("<!-- faults -->\n<!-- end of faults -->", ["c"], rows)
 
 
 def test_a_page_keeps_all_but_its_table() -> None:

@@ -3,14 +3,18 @@
 import io
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Final
 
 import pytest
+from click.testing import CliRunner
 from rich.console import Console
 
+from pipeline.commands import verify as command
 from pipeline.commands.verify import show
+from pipeline.errors import TRY_AGAIN, UserError
 from pipeline.refused import MOST_VISITORS, Refused
-from pipeline.verify import GoldCopy, Report
+from pipeline.verify import Agreement, GoldCopy, Report
 from pipeline.visitors import Visitor, visitor_of, who_of
 
 
@@ -81,3 +85,16 @@ def test_what_was_counted_and_refused_is_told_with_the_command(records: int, tol
     shown = console.file.getvalue()  # type: ignore[attr-defined]  # as it was made above
     assert told in shown
     assert "  pipeline rebuild --customer=a\n" in shown
+
+
+@pytest.mark.parametrize(("waiting", "code"), [(0, 1), (3, TRY_AGAIN)])
+def test_what_differs_while_records_are_under_way_proves_nothing(
+    monkeypatch: pytest.MonkeyPatch, waiting: int, code: int
+) -> None:
+    lost = replace(REPORT, agreements=[Agreement("events", "facts", Decimal(5), "sessions", Decimal(2))])
+    monkeypatch.setattr(command, "check_conservation", lambda _url: lost)
+    monkeypatch.setattr(command, "_under_way", lambda _settings: waiting)
+    done = CliRunner().invoke(command.verify, [])
+    assert isinstance(done.exception, UserError)
+    assert done.exception.exit_code == code
+    assert ("3 records were under way" in str(done.exception)) == bool(waiting)

@@ -220,3 +220,14 @@ def test_a_currency_is_known_on_every_day_once_it_has_a_rate() -> None:
     rates = Rates([Rate(date(2026, 1, 1), "EUR", Decimal("1.1"))], "USD")
     old = example("refund", occurred_at="1970-01-01T00:00:00Z")
     assert accepted(old, rates=rates, arrived_at=datetime(2026, 1, 1, tzinfo=UTC)).currency == "EUR"
+
+
+def test_a_table_in_another_base_currency_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rates.csv"
+    path.write_text("rate_date,currency,rate\n2026-01-01,USD,1\n2026-01-01,EUR,1.0887\n")
+    assert read_rates(path, "USD")
+    assert read_rates(path, "CHF")  # nothing in it says what it is in
+    with pytest.raises(
+        RatesError, match=r"rates\.csv:3: one EUR is 1\.0887 here, so the table is not in EUR"
+    ):
+        read_rates(path, "EUR")

@@ -229,4 +229,5 @@ def test_of_one_id_with_two_contents_in_a_session_the_first_in_partition_order_c
 
 def test_a_stage_names_the_settings_its_state_depends_on() -> None:
     assert SessionsStage(GAP, None).state_settings["gap_seconds"] == "1800"
+    assert SessionsStage(GAP, None, "EUR").state_settings["base_currency"] == "EUR"
     assert SessionsStage(GAP, timedelta(days=1)).state_settings == SessionsStage(GAP, None).state_settings
