@@ -14,9 +14,8 @@ import pytest
 import settings_table
 
 from pipeline.cli import COMMANDS, pipeline
-from pipeline.errors import CONFIGURATION
+from pipeline.errors import CONFIGURATION, TRY_AGAIN
 from pipeline.settings import REPOSITORY, Settings
-from pipeline.workers import TRY_AGAIN
 from processors.clean.read import read_event
 from processors.outcomes import Refusal
 from processors.rates import read_rates

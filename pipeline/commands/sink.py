@@ -5,9 +5,9 @@ import threading
 
 import click
 
-from pipeline.errors import CONFIGURATION, UserError
+from pipeline.errors import CONFIGURATION, TRY_AGAIN, UserError
 from pipeline.settings import Settings
-from pipeline.workers import TRY_AGAIN, engine_config, run
+from pipeline.workers import engine_config, run
 from sinks.app import make_sinks
 from sinks.migrate import MigrationError, check
 from sinks.registry import open_database
