@@ -1,8 +1,8 @@
 """The whole pipeline as it grows: more events, more customers, more workers.
 
     .venv/bin/python -m bench.growth --events 100000,300000,1000000
-    .venv/bin/python -m bench.growth --events 500000 --customers 2500,25000,250000
-    .venv/bin/python -m bench.growth --events 500000 --workers 1,2,4
+    .venv/bin/python -m bench.growth --events 400000 --customers 1000,4000,16000
+    .venv/bin/python -m bench.growth --events 400000 --workers 1,2,4
 
 Each point has a home of its own, thrown away after: the synthetic shop's events of one day are written to the
 raw topics, then workers drain them into bronze and all silver tables.

@@ -10,13 +10,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import psycopg
 from sqlalchemy import Connection, create_engine, func, insert, make_url, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from pipeline.errors import CONFIGURATION, UserError
-from pipeline.gold_dbt import GOLD, STAR, Outcome, Progress, invoke_dbt, one_line
+from pipeline.errors import CONFIGURATION, TRY_AGAIN, UserError
+from pipeline.gold_dbt import (
+    GOLD,
+    STAR,
+    Outcome,
+    Progress,
+    invoke_dbt,
+    one_line,
+    test_data,
+    write_documentation,
+)
 from pipeline.gold_lifetime import score_customers
+from pipeline.quality import Check, record, with_failing_rows
 from pipeline.settings import REPOSITORY, Settings
 from sinks.migrate import MigrationError, check
 from sinks.schema import ops_dbt_runs
@@ -104,13 +115,7 @@ def build_gold(
     Raises:
         UserError: the database cannot be reached or lacks a migration.
     """
-    url = settings.postgres_url.get_secret_value()
-    try:
-        wrong = check(url)
-    except MigrationError as error:
-        raise UserError(str(error)) from error
-    if wrong:
-        raise UserError(wrong, exit_code=CONFIGURATION)
+    url = _checked_url(settings)
     started_at = datetime.now(UTC)
     run_id = str(uuid.uuid4())
     with _locked(url) as connection:
@@ -123,8 +128,7 @@ def build_gold(
                 message="another build is running",
             )
         _record_start(connection, run_id, started_at, full_refresh=full_refresh)
-        # The same in every run unless asked for: dbt parses the project anew whenever a variable changes.
-        variables: dict[str, Any] = {"session_gap_seconds": settings.session_gap_seconds}
+        variables = _variables(settings)
         if as_of is not None:
             variables["as_of"] = as_of.astimezone(UTC).isoformat()
         build = partial(invoke_dbt, url, settings.home, project, variables, full_refresh=full_refresh)
@@ -137,7 +141,78 @@ def build_gold(
             outcome = outcome.then(build(GOLD, on_progress=_counting_on(on_progress, done)))
         run = _summarise(run_id, started_at, outcome, notes, as_of=copied["as_of"])
         _record_finish(connection, run, to_xid=copied["to_xid"])
+        _record_checks(url, run_id, outcome.checks)
     return run
+
+
+def check_quality(
+    settings: Settings, *, project: Path = PROJECT, on_progress: Progress | None = None
+) -> list[Check]:
+    """Run all checks of quality on what is there now, and keep their outcomes; blocks until they are done.
+
+    Args:
+        settings: database, home and session gap.
+        project: folder of the dbt project.
+        on_progress: called with how many tests are done, and how many there are; from any thread.
+
+    Raises:
+        UserError: the database cannot be reached or lacks a migration, gold is not built yet, a build is
+            running, or dbt could not do it.
+    """
+    url = _checked_url(settings)
+    with _locked(url) as connection:
+        if connection is None:
+            raise UserError("gold is being built, which checks it too: try again later", exit_code=TRY_AGAIN)
+        if connection.scalar(select(func.to_regclass("gold.gold_business_metrics"))) is None:
+            raise UserError("gold is not built yet: run `pipeline gold`")
+        outcome = test_data(url, settings.home, project, _variables(settings), on_progress)
+        if outcome.stopped:
+            raise UserError(f"the checks could not be run: {outcome.stopped}")
+        return _record_checks(url, None, outcome.checks)
+
+
+def write_docs(settings: Settings, *, project: Path = PROJECT) -> Path:
+    """Write dbt's documentation of all models, columns, tests and what they come from, as one page.
+
+    Args:
+        settings: database, home and session gap.
+        project: folder of the dbt project.
+
+    Returns:
+        the page, a file in the home.
+
+    Raises:
+        UserError: the database cannot be reached or lacks a migration, or dbt could not write it.
+    """
+    return write_documentation(_checked_url(settings), settings.home, project, _variables(settings))
+
+
+def _record_checks(url: str, run_id: str | None, checks: Sequence[Check]) -> list[Check]:
+    with psycopg.connect(url) as connection:
+        found = with_failing_rows(connection, checks)
+        record(connection, run_id, found, datetime.now(UTC))
+    return found
+
+
+def _variables(settings: Settings) -> dict[str, Any]:
+    """Give dbt's variables: the same in every run, as dbt parses the project anew whenever one changes."""
+    return {"session_gap_seconds": settings.session_gap_seconds}
+
+
+def _checked_url(settings: Settings) -> str:
+    """Give the database's URL, if it is there and has all migrations.
+
+    Raises:
+        UserError: it is not, or has not.
+    """
+    url = settings.postgres_url.get_secret_value()
+    try:
+        wrong = check(url)
+    except MigrationError as error:
+        raise UserError(str(error)) from error
+    if wrong:
+        raise UserError(wrong, exit_code=CONFIGURATION)
+    return url
 
 
 def _counting_on(on_progress: Progress | None, before: int) -> Progress | None:

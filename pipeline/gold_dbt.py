@@ -3,15 +3,19 @@
 import json
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from psycopg.conninfo import conninfo_to_dict
 
+from pipeline.errors import UserError
+from pipeline.quality import Check, check_of_source, check_of_test
+
 STAR: Final = ("--exclude", "path:models/gold", "--indirect-selection", "buildable")
 """What is built first: all but gold, and the tests that need no more."""
+WITHOUT_UNIT_TESTS: Final = ("--exclude-resource-type", "unit_test")
 GOLD: Final = ("--select", "path:models/gold", "--indirect-selection", "eager")
 """What is built from the star: gold, and the tests that look at it, whatever else they look at."""
 
@@ -26,14 +30,16 @@ class Outcome:
     Args:
         nodes: one each, with name, kind, status, seconds, failures and message.
         stopped: why there are none, empty if there are.
+        checks: what its tests, or the freshness of its sources, say.
     """
 
     nodes: tuple[dict[str, Any], ...] = ()
     stopped: str = ""
+    checks: tuple[Check, ...] = ()
 
     def then(self, later: "Outcome") -> "Outcome":
         """Give this and what was done after it as one."""
-        return Outcome(self.nodes + later.nodes, later.stopped)
+        return Outcome(self.nodes + later.nodes, later.stopped, self.checks + later.checks)
 
     @property
     def failed(self) -> tuple[dict[str, Any], ...]:
@@ -58,22 +64,19 @@ def dbt_environment(url: str) -> dict[str, str]:
 
 
 def dbt_arguments(
-    home: Path, project: Path, variables: Mapping[str, Any], selection: Sequence[str], *, full_refresh: bool
+    command: Sequence[str], home: Path, project: Path, variables: Mapping[str, Any]
 ) -> list[str]:
-    """Give the arguments of the build; unit tests are left to development, they test no data."""
+    """Give the arguments of a command of dbt that all have in common; it writes only to the home."""
     return [
-        "build",
+        *command,
         *("--project-dir", str(project)),
         *("--profiles-dir", str(project)),
-        *("--target-path", str(home.resolve() / "dbt" / "target")),
+        *("--target-path", str(_target(home))),
         *("--log-path", str(home.resolve() / "logs" / "dbt")),
         *("--log-level", "none"),
         *("--log-level-file", "info"),
-        *("--exclude-resource-type", "unit_test"),
-        *selection,
         *("--vars", json.dumps(variables)),
         "--no-write-json",
-        *(["--full-refresh"] if full_refresh else []),
     ]
 
 
@@ -87,15 +90,54 @@ def invoke_dbt(
     full_refresh: bool,
     on_progress: Progress | None,
 ) -> Outcome:
-    """Build a selection; blocks. Sets the variables of `dbt_environment`, writes only to the home."""
+    """Build and test a selection; blocks. Unit tests are left to development: they test no data."""
+    arguments = [
+        *dbt_arguments(["build"], home, project, variables),
+        *(*WITHOUT_UNIT_TESTS, *selection),
+        *(["--full-refresh"] if full_refresh else []),
+    ]
+    return _invoke(url, arguments, on_progress)
+
+
+def test_data(
+    url: str, home: Path, project: Path, variables: Mapping[str, Any], on_progress: Progress | None
+) -> Outcome:
+    """Run all tests of data on what is there, and look at the freshness of sources; blocks."""
+    tests = [*dbt_arguments(["test"], home, project, variables), *WITHOUT_UNIT_TESTS]
+    freshness = dbt_arguments(["source", "freshness"], home, project, variables)
+    return _invoke(url, tests, on_progress).then(_invoke(url, freshness, None))
+
+
+def write_documentation(url: str, home: Path, project: Path, variables: Mapping[str, Any]) -> Path:
+    """Write dbt's documentation of the project and the tables that are there, as one page; give its path.
+
+    Raises:
+        UserError: dbt could not write it.
+    """
+    arguments = dbt_arguments(["docs", "generate", "--static"], home, project, variables)
+    arguments.remove("--no-write-json")  # the page is made of them
+    outcome = _invoke(url, arguments, None)
+    failed = outcome.failed
+    if outcome.stopped or failed:
+        reason = outcome.stopped or f"{failed[0]['name']}: {failed[0]['message']}"
+        raise UserError(f"the documentation could not be written: {reason}")
+    return _target(home) / "static_index.html"
+
+
+def _target(home: Path) -> Path:
+    return home.resolve() / "dbt" / "target"
+
+
+def _invoke(url: str, arguments: Sequence[str], on_progress: Progress | None) -> Outcome:
+    """Run dbt; sets the environment variables of `dbt_environment`."""
     from dbt.cli.main import dbtRunner  # noqa: PLC0415  (takes two seconds to import; other commands need none of it)
 
     os.environ.update(dbt_environment(url))
-    arguments = dbt_arguments(home, project, variables, selection, full_refresh=full_refresh)
     callbacks = [_progress_callback(on_progress)] if on_progress else []
-    result = dbtRunner(callbacks=callbacks).invoke(arguments)
+    result = dbtRunner(callbacks=callbacks).invoke(list(arguments))
     if result.exception is not None:
         return Outcome(stopped=one_line(str(result.exception)))
+    results = getattr(result.result, "results", ())
     nodes = tuple(
         {
             "name": item.node.name,
@@ -105,11 +147,19 @@ def invoke_dbt(
             "failures": item.failures,
             "message": one_line(item.message or ""),
         }
-        for item in getattr(result.result, "results", ())
+        for item in results
     )
     if not result.success and not nodes:
         return Outcome(stopped="dbt built nothing: see logs/dbt in the home")
-    return Outcome(nodes)
+    return Outcome(nodes, checks=tuple(_checks(results)))
+
+
+def _checks(results: Iterable[Any]) -> Iterator[Check]:
+    for result in results:
+        if result.node.resource_type == "test" and str(result.status) != "skipped":
+            yield check_of_test(result)
+        elif result.node.resource_type == "source":
+            yield check_of_source(result)
 
 
 def _progress_callback(on_progress: Progress) -> Callable[[Any], None]:
