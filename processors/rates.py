@@ -73,7 +73,7 @@ def read_rates(path: Path, base_currency: str) -> Rates:
                 if rate.currency == base_currency and rate.rate != 1:
                     raise RatesError(
                         f"{path}:{number}: one {base_currency} is {rate.rate} here, so the table is not in "
-                        f"{base_currency}, the base currency (PIPELINE_BASE_CURRENCY, PIPELINE_RATES_FILE)"
+                        f"{base_currency}, the base currency (PIPELINE_BASE_CURRENCY)"
                     )
                 if rates.setdefault((rate.day, rate.currency), rate) is not rate:
                     raise RatesError(f"{path}:{number}: {rate.currency} comes twice on {rate.day}")

@@ -4,9 +4,11 @@ Everything but the transport is real here, in one process; what transport does (
 drawn at random.
 """
 
+import csv
 import random
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
@@ -163,17 +165,33 @@ def test_what_is_older_than_sessions_reach_is_listed_and_in_none(settings: Setti
     assert listed[0] > COUNT // 10
 
 
+def doubled_rates(settings: Settings, folder: Path) -> Path:
+    """Write the table of rates with all currencies but the base one worth twice as much."""
+    with settings.rates_file.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    path = folder / "rates.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["rate_date", "currency", "rate"])
+        writer.writeheader()
+        for row in rows:
+            factor = 1 if row["currency"] == settings.base_currency else 2
+            writer.writerow({**row, "rate": Decimal(row["rate"]) * factor})
+    return path
+
+
 @pytest.mark.parametrize(
     ("setting", "value", "wrong"),
     [
         ("session_gap_seconds", 1799, {"silver_sessions"}),
         ("email_hash_secret", SecretStr("another"), {"silver_customers"}),
-        ("base_currency", "EUR", {"silver_transactions", "silver_sessions", "silver_customers"}),
+        ("rates_file", doubled_rates, {"silver_transactions", "silver_sessions", "silver_customers"}),
     ],
 )
 def test_a_pipeline_that_goes_by_another_rule_is_found(
-    settings: Settings, store: Database, setting: str, value: object, wrong: set[str]
+    settings: Settings, store: Database, tmp_path: Path, *, setting: str, value: object, wrong: set[str]
 ) -> None:
+    if callable(value):
+        value = value(settings, tmp_path)
     records = list(World(random.Random(6), END).records(600))
     run_pipeline(settings.model_copy(update={setting: value}), store, arrivals(records))
     found = judge(settings, records)

@@ -171,7 +171,8 @@ sys.exit(run_worker(create_app(config, sinks=[Hung()])))
     )
     world.workers.append(worker)
     assert worker.stdout is not None
-    assert worker.stdout.readline() == b"writes\n"
+    with worker.stdout:
+        assert worker.stdout.readline() == b"writes\n"
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(timeout=STOP_DEADLINE_SECONDS + 10) == EXIT_CRASH
 

@@ -201,4 +201,4 @@ def test_a_producer_that_refuses_ends_the_child_before_any_checkpoint(config: Pa
     ended = child(config, INITIALIZE, batch(b"x" * (MAX_MESSAGE_BYTES + 1)), saved())
     assert ended.returncode == EXIT_FAILED
     assert json.loads(ended.stdout) == done("initialize")
-    assert "ForwardError" in ended.stderr
+    assert "RecordTooLargeError" in ended.stderr
