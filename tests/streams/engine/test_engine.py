@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from pipeline.local.platform import LocalPlatform
@@ -125,24 +125,6 @@ def test_two_workers_killed_in_turn_lose_nothing(world: World, tmp_path: Path) -
     world.wait(lambda: world.lag() == 0)
     assert world.handed_on() == world.sent
     assert world.recovered(tmp_path / "again") == world.sent
-
-
-def test_a_log_that_ends_before_what_is_committed_is_not_read_on_in_silence(world: World) -> None:
-    """As after the brokers have lost records: what comes new would be taken for done."""
-    world.send(100)
-    places = [TopicPartition(world.topic, partition, 1_000) for partition in range(PARTITIONS)]
-    admin = AdminClient(world.kafka.librdkafka())
-    (altered,) = admin.alter_consumer_group_offsets(
-        [ConsumerGroupTopicPartitions(world.app_id, places)]
-    ).values()
-    altered.result()
-    worker = subprocess.Popen(world.command, cwd=Path(__file__).parents[3], stderr=subprocess.PIPE)
-    world.workers.append(worker)
-    _out, said = worker.communicate(timeout=60)
-    assert worker.returncode == EXIT_OPERATOR
-    assert b"1000 is committed, and the log ends at" in said
-    assert b"--reset-offsets --to-earliest" in said
-    assert b"Traceback" not in said
 
 
 def test_a_sink_that_hangs_does_not_keep_the_worker_from_ending(world: World) -> None:
