@@ -1,6 +1,7 @@
 """The engine on a real broker: two workers share partitions, are killed and stopped, and nothing is lost."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from pipeline.local.platform import LocalPlatform
@@ -125,6 +126,34 @@ def test_two_workers_killed_in_turn_lose_nothing(world: World, tmp_path: Path) -
     world.wait(lambda: world.lag() == 0)
     assert world.handed_on() == world.sent
     assert world.recovered(tmp_path / "again") == world.sent
+
+
+def test_a_log_that_ends_before_what_is_committed_is_not_read_on_in_silence(
+    world: World, tmp_path: Path
+) -> None:
+    """As after the brokers have lost records: what comes new would be taken for done."""
+    world.send(100)
+    worker = world.start_worker()
+    world.wait(lambda: world.lag() == 0)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(timeout=20) == 0
+    places = [TopicPartition(world.topic, partition, 1_000) for partition in range(PARTITIONS)]
+    admin = AdminClient(world.kafka.librdkafka())
+    altered = admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(world.app_id, places)])
+    assert [place.error for place in altered[world.app_id].result().topic_partitions] == [None] * PARTITIONS
+    world.send(100)
+    log = tmp_path / "log"
+    with log.open("wb") as file:
+        worker = subprocess.Popen(world.command, cwd=Path(__file__).parents[3], stderr=file)
+    world.workers.append(worker)
+    assert worker.wait(timeout=60) == EXIT_OPERATOR
+    said = log.read_text()
+    assert re.search(rf"{re.escape(world.topic)}\[\d\]: 1000 is committed, and the log ends at \d+:", said)
+    assert "--reset-offsets --to-earliest" in said
+    assert "Traceback" not in said
+    assert world.handed_on() == {
+        key: {v for v in values if int(v) < 100} for key, values in world.sent.items()
+    }
 
 
 def test_a_sink_that_hangs_does_not_keep_the_worker_from_ending(world: World) -> None:
