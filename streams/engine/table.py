@@ -36,6 +36,8 @@ FIRST_KEY: Final = b"\x01"
 """Keys of stages do not begin with a NUL byte: those are the table's own."""
 UNWRITTEN_BYTES: Final = 1024 * 1024
 """Keys and values of a table that are held back from its store, at most, about."""
+NOT_RECOVERED: Final = -1
+"""In place of an end that the store is known to reach: no changelog ends there."""
 OLDEST_COPY_MS: Final = DELETIONS_KEPT_MS * 5 // 6
 """A copy whose position is older may have missed that a key was deleted for good."""
 _REVISION: Final = struct.Struct(">Qq")
@@ -129,7 +131,7 @@ class PartitionTable:
         self._lowest_unwritten: bytes | None = None
         self._oldest = b""
         self._lowest = FIRST_KEY
-        self._own_end = 0
+        self._own_end = NOT_RECOVERED
         self.epoch = 0
         self.new_epoch: bytes | None = None
         """Set when the state began empty: the record to write to the changelog under `EPOCH_KEY`, and have
@@ -152,6 +154,7 @@ class PartitionTable:
         """
         self._write_out()
         self._recent.clear()
+        self._own_end = NOT_RECOVERED
         low, high = self._changelog.bounds()
         position, noted_at = self._position()
         if position > high or position < low:

@@ -197,6 +197,24 @@ def test_an_abandoned_recovery_of_a_state_begun_anew_reads_all_of_it(tmp_path: P
     table.close()
 
 
+def test_a_position_is_not_marked_over_what_an_abandoned_recovery_has_not_read(tmp_path: Path) -> None:
+    """The copy is thrown away for its age and read anew, in a process that had read all of it before."""
+    changelog = InChunks()
+    now = 7
+    table = PartitionTable(tmp_path / "a", changelog, now_ms=lambda: now)
+    table.recover()
+    assert table.new_epoch is not None
+    changelog.write(table, {EPOCH_KEY: table.new_epoch, b"k": at(1, b"one"), b"l": at(1, b"el")})
+    table.mark_position()
+    now += OLDEST_COPY_MS + 1
+    with pytest.raises(RecoveryAbandonedError):
+        table.recover(lambda: True)
+    table.mark_position()
+    table.recover()
+    assert (table.get(b"k"), table.get(b"l")) == (b"one", b"el")
+    table.close()
+
+
 def test_a_copy_that_was_away_for_long_does_not_bring_back_what_was_deleted_for_good(tmp_path: Path) -> None:
     """The brokers forget a deletion, together with what was deleted, after some time."""
     changelog = MemoryChangelog()
