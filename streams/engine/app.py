@@ -85,6 +85,8 @@ class BatchApp(faust.App):
         self.engine = config
         self._on_stopping = on_stopping
         self._topics: dict[str, TopicWork] = {}
+        self._deadline: threading.Timer | None = None
+        self._hangs = False
 
     def batch_agent(self, runner: Runner) -> None:
         """Add what a runner does with its topic's batches; for Faust, all of a topic are one agent."""
@@ -183,15 +185,23 @@ class BatchApp(faust.App):
     async def on_stop(self) -> None:
         """Stop cleanly: finish the batches in work, commit, leave the group."""
         # Not the loop's: a thread that hangs keeps the process alive when the loop has ended.
-        deadline = threading.Timer(STOP_DEADLINE_SECONDS, crash, ["the worker did not stop in time"])
-        deadline.daemon = True
-        deadline.start()
+        self._deadline = threading.Timer(STOP_DEADLINE_SECONDS, crash, ["the worker did not stop in time"])
+        self._deadline.daemon = True
+        self._deadline.start()
         self.batch_consumer.stop_taking()
         self.consumer.stop_flow()
         self._on_stopping()
-        await asyncio.gather(*(work.finish(STOP_DEADLINE_SECONDS / 2) for work in self._topics.values()))
+        in_time = await asyncio.gather(
+            *(work.finish(STOP_DEADLINE_SECONDS / 2) for work in self._topics.values())
+        )
+        self._hangs = not all(in_time)
         await self.consumer.commit()
         await super().on_stop()
+
+    def has_ended(self) -> None:
+        """Note that the loop has ended: the deadline stands only where a thread is still at a batch."""
+        if self._deadline is not None and not self._hangs:
+            self._deadline.cancel()
 
 
 def _fetch_bytes(partitions: int) -> int:
@@ -284,4 +294,5 @@ def run_worker(app: BatchApp) -> int:
     try:
         worker.execute_from_commandline()  # ends in SystemExit
     except SystemExit as stop:
+        app.has_ended()
         return stop.code if isinstance(stop.code, int) else 0

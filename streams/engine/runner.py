@@ -96,9 +96,14 @@ class TopicWork:
         """Leave what was fetched behind a position and is not in work yet; it is fetched again."""
         self._gathering.forget(partition, position)
 
-    async def finish(self, deadline_seconds: float) -> None:
-        """Take nothing new, finish what is in work and forget what waits; it comes again."""
+    async def finish(self, deadline_seconds: float) -> bool:
+        """Take nothing new, finish what is in work and forget what waits; it comes again.
+
+        Returns:
+            whether all that was in work ended in time.
+        """
         self._taking = False
+        late: set[asyncio.Task[None]] = set()
         if self._groups:
             _done, late = await asyncio.wait(self._groups, timeout=deadline_seconds)
             if late:
@@ -110,6 +115,7 @@ class TopicWork:
         self._gathering.clear()
         for runner in self._runners:
             await runner.released()
+        return not late
 
     async def assigned(self, partitions: set[int]) -> None:
         """Begin with an assignment of partitions; called after `finish`, before the first batch."""
