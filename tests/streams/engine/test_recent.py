@@ -1,4 +1,6 @@
-from streams.engine.recent import ENTRY_BYTES, RecentMemory
+from threading import Event, Thread
+
+from streams.engine.recent import ENTRY_BYTES, RecentMemory, RecentValues
 
 
 def test_what_was_used_last_is_kept_and_what_was_not_is_forgotten() -> None:
@@ -36,3 +38,25 @@ def test_a_value_written_again_and_again_takes_its_place_once() -> None:
         values.put(b"two", b"%03d" % number)
     values.age()
     assert values.get(b"one") == b"val"
+
+
+def test_tables_may_be_opened_in_other_threads_meanwhile() -> None:
+    memory = RecentMemory(4 * (ENTRY_BYTES + 6))
+    busy = memory.values()
+    over = Event()
+    opened: list[RecentValues] = []
+
+    def open_tables() -> None:
+        while not over.is_set():
+            opened.append(memory.values())
+            del opened[:-50]
+
+    opener = Thread(target=open_tables)
+    opener.start()
+    try:
+        for number in range(20_000):
+            busy.put(b"%05d" % number, b"val")
+    finally:
+        over.set()
+        opener.join()
+    assert busy.get(b"19999") == b"val"
