@@ -127,7 +127,11 @@ def _connect(url: str) -> Iterator[Connection]:
     try:
         connection = engine.connect()
     except OperationalError as error:
-        raise MigrationError(f"Postgres cannot be reached ({_one_line(error)}); is it running?") from error
+        # The driver tells neither from the other: a connection that fails has no SQLSTATE.
+        raise MigrationError(
+            f"Postgres cannot be reached or refuses the connection ({_one_line(error)}): does it run, is "
+            "PIPELINE_POSTGRES_URL right?"
+        ) from error
     try:
         with connection:
             yield connection
