@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.errors import CONFIGURATION, UserError
-from pipeline.gold import GoldRun, build_gold
+from pipeline.gold.build import GoldRun, build_gold
 from pipeline.local.platform import LocalPlatform
 from pipeline.reconcile import Reconciliation, oracle_config, reconcile
 from pipeline.sending import Stopping, make_writer

@@ -34,8 +34,8 @@
         -- filled by `pipeline gold` before gold is built; without it, nothing is foreseen
         create unlogged table if not exists staging.customer_lifetimes (
             customer_id text primary key,
-            p_alive double precision not null,
-            order_days_12m double precision not null,
+            p_alive double precision,
+            order_days_12m double precision,
             ltv_12m numeric(18, 2)
         );
         commit;

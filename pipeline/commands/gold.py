@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from pipeline.errors import UserError
-from pipeline.gold import GoldRun, build_gold, parse_as_of, write_docs
-from pipeline.gold_interval import run_on_interval
-from pipeline.page import serve_page
+from pipeline.gold.build import GoldRun, build_gold, parse_as_of, write_docs
+from pipeline.gold.interval import run_on_interval
+from pipeline.gold.page import serve_page
 from pipeline.settings import load_settings
 
 

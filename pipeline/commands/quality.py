@@ -12,8 +12,8 @@ from rich.table import Table
 
 from pipeline.console import make_console
 from pipeline.errors import UserError
-from pipeline.gold import check_quality
-from pipeline.quality import Check
+from pipeline.gold.build import check_quality
+from pipeline.gold.checks import Check
 from pipeline.settings import load_settings
 
 

@@ -17,7 +17,7 @@ import psycopg
 from confluent_kafka.admin import AdminClient
 
 from pipeline.errors import UserError
-from pipeline.gold import LOCK_KEY as GOLD_LOCK
+from pipeline.gold.build import LOCK_KEY as GOLD_LOCK
 from pipeline.rebuild.compute import ENTITIES, Computed
 from pipeline.rebuild.state import (
     Revisions,

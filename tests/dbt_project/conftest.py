@@ -16,7 +16,7 @@ from gold_world import AS_OF, World, make_world, write_world
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from pipeline.gold import PROJECT, GoldRun, build_gold
+from pipeline.gold.build import PROJECT, GoldRun, build_gold
 from pipeline.local.platform import LocalPlatform
 from pipeline.settings import Settings
 from sinks.migrate import upgrade

@@ -11,9 +11,10 @@ import pytest
 from conftest import Built
 from gold_world import AS_OF
 
-from pipeline.gold_lifetime import PURCHASING, SPENDING, score_customers
-from pipeline.lifetime.purchases import History, Purchasing
-from pipeline.lifetime.spending import Spending
+from pipeline.gold import scores
+from pipeline.gold.lifetime.purchases import History, NotFittedError, Purchasing
+from pipeline.gold.lifetime.spending import Spending
+from pipeline.gold.scores import PURCHASING, SPENDING, score_customers
 
 pytestmark = [pytest.mark.real, pytest.mark.filterwarnings("default")]
 
@@ -77,6 +78,20 @@ def test_a_fit_is_used_for_a_day_and_made_anew_after_it(built: Built) -> None:
     # As of before that, the older one still counts: a past state can be computed again.
     assert score_customers(url, AS_OF + timedelta(hours=1)) == []
     assert len(fits(built, PURCHASING)) == count + 1
+
+
+@pytest.mark.usefixtures("connection")
+def test_a_fit_is_good_though_too_few_had_bought_again_before_what_is_held_back(
+    built: Built, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_few(*_: object) -> None:
+        raise NotFittedError("too few")
+
+    monkeypatch.setattr(scores, "hold_out", too_few)
+    later = AS_OF + timedelta(days=2)
+    assert score_customers(built.settings.postgres_url.get_secret_value(), later) == []
+    last = fits(built, PURCHASING)[-1]
+    assert (last["as_of"], last["converged"], last["holdout"]) == (later, True, None)
 
 
 def test_a_fit_that_fails_is_said_and_the_last_good_one_goes_on(

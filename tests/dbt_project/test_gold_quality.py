@@ -14,8 +14,8 @@ from psycopg.rows import dict_row
 
 from pipeline.commands.quality import quality
 from pipeline.errors import TRY_AGAIN, UserError
-from pipeline.gold import LOCK_KEY, build_gold, check_quality
-from pipeline.quality import MOST_FAILING_ROWS, Check, record, with_failing_rows
+from pipeline.gold.build import LOCK_KEY, build_gold, check_quality
+from pipeline.gold.checks import MOST_FAILING_ROWS, Check, record, with_failing_rows
 from pipeline.settings import Settings
 
 pytestmark = [pytest.mark.real, pytest.mark.filterwarnings("default")]

@@ -17,7 +17,9 @@ import pytest
 from conftest import Built
 
 from pipeline.errors import CONFIGURATION, UserError
-from pipeline.gold import LOCK_KEY, PROJECT, build_gold, parse_as_of
+from pipeline.gold import build
+from pipeline.gold.build import LOCK_KEY, PROJECT, build_gold, parse_as_of
+from pipeline.gold.dbt_runner import Outcome
 from pipeline.local.ports import free_port
 from pipeline.settings import Settings
 
@@ -181,6 +183,23 @@ def test_a_test_that_does_not_hold_fails_the_command_and_says_which(empty: Setti
     assert re.fullmatch(r"gold: failed in .* 1 failed, .*; accepted_values_stg_system_logs_level.*\n", out), (
         out
     )
+
+
+@real
+def test_a_database_that_goes_away_between_the_halves_is_one_line(
+    empty: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise psycopg.OperationalError("the server\nis gone")
+
+    monkeypatch.setattr(build, "score_customers", away)
+    with pytest.raises(UserError, match=r"Postgres says: the server is gone$"):
+        build_gold(empty)
+
+
+def test_what_has_stopped_one_half_is_not_forgotten_by_the_other() -> None:
+    stopped = Outcome(stopped="no memory")
+    assert stopped.then(Outcome()).stopped == Outcome().then(stopped).stopped == "no memory"
 
 
 @real

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from numpy.random import Generator, default_rng
 
-from pipeline.lifetime import purchases, spending
-from pipeline.lifetime.holdout import OrderDays, hold_out
-from pipeline.lifetime.purchases import Floats, History, NotFittedError, Purchasing
-from pipeline.lifetime.spending import Spending
+from pipeline.gold.lifetime import purchases, spending
+from pipeline.gold.lifetime.holdout import OrderDays, hold_out
+from pipeline.gold.lifetime.purchases import Floats, History, NotFittedError, Purchasing
+from pipeline.gold.lifetime.spending import Spending
 
 TRUE = Purchasing(r=0.8, alpha=40.0, a=0.7, b=2.5)
 TRUE_SPENDING = Spending(p=6.0, q=4.0, gamma=30.0)
@@ -97,6 +97,16 @@ def test_expectations_are_smooth_where_the_formula_divides_by_zero() -> None:
         float(Purchasing(0.8, 40, a, 2.5).expected(history, 365.0)[0]) for a in (1.0, 1.0 + 1e-4)
     )
     assert at_one == pytest.approx(beside, rel=1e-3)
+
+
+def test_who_has_bought_very_often_can_be_foreseen_too() -> None:
+    """The function of the published formula is beyond the largest number there."""
+    repeats = np.array([0.0, 10.0, 1_000.0, 5_000.0])
+    history = History(repeats, np.array([0.0, 3_000.0, 3_640.0, 3_649.0]), np.full(4, 3_650.0))
+    expected = TRUE.expected(history, 365.0)
+    assert np.isfinite(expected).all()
+    # A tenth of the time to come, by customers who hardly stop any more.
+    assert expected[2:] == pytest.approx(repeats[2:] / 10 * TRUE.p_alive(history)[2:], rel=0.06)
 
 
 def test_too_few_who_bought_again_are_not_fitted() -> None:

@@ -38,7 +38,7 @@ def lengths(kafka: KafkaConfig, topic: str) -> list[int]:
 
 
 @pytest.mark.parametrize(("settings", "size", "count"), [(KafkaConfig, 500_000, 30), (FewRecords, 10, 300)])
-def test_a_full_queue_is_waited_for(
+def test_a_full_queue_is_waited_for(  # noqa: PLR0917  (fixtures and parameters)
     platform: LocalPlatform,
     unique: Callable[[str], str],
     monkeypatch: pytest.MonkeyPatch,

@@ -16,18 +16,18 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from pipeline.errors import CONFIGURATION, TRY_AGAIN, UserError
-from pipeline.gold_dbt import (
+from pipeline.gold.checks import Check, record, with_failing_rows
+from pipeline.gold.dbt_runner import (
     GOLD,
     STAR,
     Outcome,
     Progress,
     invoke_dbt,
     one_line,
-    test_data,
+    run_tests,
     write_documentation,
 )
-from pipeline.gold_lifetime import score_customers
-from pipeline.quality import Check, record, with_failing_rows
+from pipeline.gold.scores import score_customers
 from pipeline.settings import REPOSITORY, Settings
 from sinks.migrate import MigrationError, check
 from sinks.schema import ops_dbt_runs
@@ -165,7 +165,7 @@ def check_quality(
             raise UserError("gold is being built, which checks it too: try again later", exit_code=TRY_AGAIN)
         if connection.scalar(select(func.to_regclass("gold.gold_business_metrics"))) is None:
             raise UserError("gold is not built yet: run `pipeline gold`")
-        outcome = test_data(url, settings.home, project, _variables(settings), on_progress)
+        outcome = run_tests(url, settings.home, project, _variables(settings), on_progress)
         if outcome.stopped:
             raise UserError(f"the checks could not be run: {outcome.stopped}")
         return _record_checks(url, None, outcome.checks)
@@ -288,9 +288,9 @@ def _locked(url: str) -> Iterator[Connection | None]:
         with engine.connect() as connection:
             got_it = connection.scalar(select(func.pg_try_advisory_lock(LOCK_KEY)))
             yield connection if got_it else None
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, psycopg.Error) as error:
         reason = one_line(str(getattr(error, "orig", None) or error))
-        raise UserError(f"gold could not be recorded: Postgres says: {reason}") from error
+        raise UserError(f"gold was not built to its end: Postgres says: {reason}") from error
 
 
 def _record_start(connection: Connection, run_id: str, started_at: datetime, *, full_refresh: bool) -> None:

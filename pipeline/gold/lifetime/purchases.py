@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.special import betaln, gammaln, hyp2f1
+from scipy.special import betaln, expit, gammaln, hyp2f1
 
 Floats = NDArray[np.float64]
 
@@ -61,16 +61,19 @@ class Purchasing(NamedTuple):
 
     def p_alive(self, history: History) -> Floats:
         """Give the probability that each customer has not stopped."""
-        return np.asarray(1 / (1 + np.exp(self._log_odds_of_stopped(history))))
+        return np.asarray(expit(-self._log_odds_of_stopped(history)))
 
     def expected(self, history: History, days: float) -> Floats:
         """Give on how many of the next `days` each customer is expected to buy."""
         r, alpha, b = self.r, self.alpha, self.b
         # The formula divides by a - 1, and is smooth there.
         a = self.a if abs(self.a - 1) > 1e-6 else 1 + 1e-6  # noqa: PLR2004
-        x, age = history.repeats, history.age
-        share = (alpha + age) / (alpha + age + days)
-        still = share ** (r + x) * hyp2f1(r + x, b + x + 1, a + b + x, days / (alpha + age + days))
+        x, known = history.repeats, alpha + history.age
+        # The published formula has (1 - z)^(r + x) F(r + x, b + x + 1; a + b + x; z), which is too large for
+        # many repeats; this is the same by Euler's transformation.
+        still = (known / (known + days)) ** (a - 1) * hyp2f1(
+            a + b - r, a - 1, a + b + x, days / (known + days)
+        )
         return np.asarray((a + b + x) / (a - 1) * (1 - still) * self.p_alive(history))
 
     def log_likelihood(self, history: History) -> Floats:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from psycopg.conninfo import conninfo_to_dict
 
 from pipeline.errors import UserError
-from pipeline.quality import Check, check_of_source, check_of_test
+from pipeline.gold.checks import Check, check_of_source, check_of_test
 
 STAR: Final = ("--exclude", "path:models/gold", "--indirect-selection", "buildable")
 """What is built first: all but gold, and the tests that need no more."""
@@ -29,7 +29,7 @@ class Outcome:
 
     Args:
         nodes: one each, with name, kind, status, seconds, failures and message.
-        stopped: why there are none, empty if there are.
+        stopped: why there are none, or not all; empty if there are.
         checks: what its tests, or the freshness of its sources, say.
     """
 
@@ -39,7 +39,7 @@ class Outcome:
 
     def then(self, later: "Outcome") -> "Outcome":
         """Give this and what was done after it as one."""
-        return Outcome(self.nodes + later.nodes, later.stopped, self.checks + later.checks)
+        return Outcome(self.nodes + later.nodes, self.stopped or later.stopped, self.checks + later.checks)
 
     @property
     def failed(self) -> tuple[dict[str, Any], ...]:
@@ -99,7 +99,7 @@ def invoke_dbt(
     return _invoke(url, arguments, on_progress)
 
 
-def test_data(
+def run_tests(
     url: str, home: Path, project: Path, variables: Mapping[str, Any], on_progress: Progress | None
 ) -> Outcome:
     """Run all tests of data on what is there, and look at the freshness of sources; blocks."""

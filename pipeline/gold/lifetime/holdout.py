@@ -6,8 +6,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.lifetime import purchases
-from pipeline.lifetime.purchases import Floats, History
+from pipeline.gold.lifetime import purchases
+from pipeline.gold.lifetime.purchases import Floats, History
 
 Integers = NDArray[np.int64]
 

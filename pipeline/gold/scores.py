@@ -5,6 +5,7 @@ bought and writes `staging.customer_lifetimes`; then dbt builds gold, which join
 """
 
 import json
+import math
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from typing import Any, Final, NamedTuple
@@ -12,10 +13,10 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import psycopg
 
-from pipeline.lifetime import purchases, spending
-from pipeline.lifetime.holdout import OrderDays, hold_out
-from pipeline.lifetime.purchases import YEAR_DAYS, Floats, History, NotFittedError, Purchasing
-from pipeline.lifetime.spending import Spending
+from pipeline.gold.lifetime import purchases, spending
+from pipeline.gold.lifetime.holdout import OrderDays, hold_out
+from pipeline.gold.lifetime.purchases import YEAR_DAYS, Floats, History, NotFittedError, Purchasing
+from pipeline.gold.lifetime.spending import Spending
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -23,8 +24,7 @@ PURCHASING: Final = "mbg_nbd"
 SPENDING: Final = "gamma_gamma"
 REFIT_AFTER: Final = timedelta(hours=24)
 """A fit is used so long: parameters are those of all customers, and move slowly."""
-_CENTS: Final = 2
-
+ROWS_AT_A_TIME: Final = 20_000
 
 Fit = Callable[[], tuple[Purchasing | Spending, float, dict[str, Any] | None]]
 """Gives a model, the logarithm of its likelihood, and how it foresaw what was held back."""
@@ -51,7 +51,8 @@ def score_customers(url: str, as_of: datetime) -> list[str]:
     Returns:
         what is to be said to an operator: fits that failed.
     """
-    with psycopg.connect(url) as connection:
+    # Figures beyond the largest number are dealt with where they come out: in a fit, in scores.
+    with psycopg.connect(url) as connection, np.errstate(all="ignore"):
         customers = _customers(connection, as_of)
         failed = _refit(connection, customers, as_of)
         _write(
@@ -61,17 +62,23 @@ def score_customers(url: str, as_of: datetime) -> list[str]:
 
 
 def _customers(connection: Connection, as_of: datetime) -> Customers:
-    rows = connection.execute(
-        """
-        SELECT customer_id, repeat_order_days, order_span_days,
-            (%s AT TIME ZONE 'UTC')::date - first_order_on, coalesce(repeat_order_value, 0)::double precision
-        FROM core.int_customer_totals WHERE orders > 0 ORDER BY customer_id
-        """,
-        (as_of,),
-    ).fetchall()
-    figures = np.array([row[1:] for row in rows], float).reshape(len(rows), 4)
-    repeats, last, age, mean = figures.T
-    return Customers([row[0] for row in rows], History(repeats, last, age), mean)
+    ids: list[str] = []
+    figures = [np.empty((0, 4))]
+    with connection.cursor("customers") as cursor:
+        cursor.execute(
+            """
+            SELECT customer_id, repeat_order_days, order_span_days,
+                (%s AT TIME ZONE 'UTC')::date - first_order_on,
+                coalesce(repeat_order_value, 0)::double precision
+            FROM core.int_customer_totals WHERE orders > 0 ORDER BY customer_id
+            """,
+            (as_of,),
+        )
+        while rows := cursor.fetchmany(ROWS_AT_A_TIME):
+            ids += [row[0] for row in rows]
+            figures.append(np.array([row[1:] for row in rows], float))
+    repeats, last, age, mean = np.concatenate(figures).T
+    return Customers(ids, History(repeats, last, age), mean)
 
 
 def _is_due(connection: Connection, model: str, as_of: datetime) -> bool:
@@ -91,12 +98,12 @@ def _refit(connection: Connection, customers: Customers, as_of: datetime) -> lis
 
     def fit_purchasing() -> tuple[Purchasing, float, dict[str, Any] | None]:
         fitted = purchases.fit(history)
-        held_back = hold_out(*_order_days(connection, as_of))
-        return (
-            fitted,
-            float(fitted.log_likelihood(history).sum()),
-            held_back._asdict() if held_back else None,
-        )
+        likelihood = float(fitted.log_likelihood(history).sum())
+        try:
+            held_back = hold_out(*_order_days(connection, as_of))
+        except NotFittedError:  # too few had bought again by then; that is no fault of today's fit
+            held_back = None
+        return fitted, likelihood, held_back._asdict() if held_back else None
 
     def fit_spending() -> tuple[Spending, float, dict[str, Any] | None]:
         fitted = spending.fit(history.repeats, mean)
@@ -166,13 +173,17 @@ def _json(value: dict[str, Any] | None) -> str | None:
 
 
 def _order_days(connection: Connection, as_of: datetime) -> tuple[OrderDays, int]:
-    rows = connection.execute(
-        """
-        SELECT dense_rank() OVER (ORDER BY customer_id), booked_on - DATE '1970-01-01'
-        FROM core.fct_bookings WHERE kind = 'purchase' GROUP BY customer_id, booked_on
-        """
-    ).fetchall()
-    customer, day = np.array(rows, np.int64).reshape(len(rows), 2).T
+    pieces = [np.empty((0, 2), np.int64)]
+    with connection.cursor("order_days") as cursor:
+        cursor.execute(
+            """
+            SELECT dense_rank() OVER (ORDER BY customer_id), booked_on - DATE '1970-01-01'
+            FROM core.fct_bookings WHERE kind = 'purchase' GROUP BY customer_id, booked_on
+            """
+        )
+        while rows := cursor.fetchmany(ROWS_AT_A_TIME):
+            pieces.append(np.array(rows, np.int64))
+    customer, day = np.concatenate(pieces).T
     today = connection.execute("SELECT (%s AT TIME ZONE 'UTC')::date", (as_of,)).fetchone()
     assert today is not None  # noqa: S101  (a query without FROM gives one row)
     return OrderDays(customer, day), (today[0] - date(1970, 1, 1)).days
@@ -201,11 +212,11 @@ def _write(
     model = Purchasing(**purchasing)
     alive = model.p_alive(customers.history)
     days = model.expected(customers.history, YEAR_DAYS)
-    worth: list[float | None] = [None] * len(customers.ids)
+    worth = np.full(len(days), np.nan)
     if spent is not None:
-        value = Spending(**spent).expected(customers.history.repeats, customers.mean)
-        worth = np.round(days * value, _CENTS).tolist()
+        worth = days * Spending(**spent).expected(customers.history.repeats, customers.mean)
+    figures = np.stack([alive, days, worth], axis=1)
     with connection.cursor().copy("COPY staging.customer_lifetimes FROM STDIN") as copy:
-        for row in zip(customers.ids, alive.tolist(), days.tolist(), worth, strict=True):
-            copy.write_row(row)
+        for customer, row in zip(customers.ids, figures.tolist(), strict=True):
+            copy.write_row([customer, *(figure if math.isfinite(figure) else None for figure in row)])
     connection.execute("ANALYZE staging.customer_lifetimes")

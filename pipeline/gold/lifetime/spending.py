@@ -13,7 +13,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import gammaln
 
-from pipeline.lifetime.purchases import FEWEST_REPEATERS, Floats, NotFittedError
+from pipeline.gold.lifetime.purchases import FEWEST_REPEATERS, Floats, NotFittedError
 
 _LARGEST: Final = np.log(1e6)
 """Of a parameter's logarithm, in units in which the mean purchase is 1."""
