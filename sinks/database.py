@@ -179,7 +179,7 @@ class Deadlines:
     """Cuts connections whose transactions take too long, so that whoever waits for the server goes on.
 
     A server process that is stopped says nothing, and neither does one whose network is gone: no time-out of
-    its own helps. One thread looks after all connections; it runs while there are any.
+    its own helps. One thread looks after all connections, from the first transaction on.
 
     Args:
         seconds: that a transaction may take.
