@@ -57,7 +57,10 @@ final as (
         {{ money(ratio('joined.spend', 'joined.customers_new')) }} as cac,
         {{ money('joined.revenue_to_date') }} as revenue_to_date,
         {{ money(ratio('joined.revenue_to_date', 'joined.customers_new')) }} as ltv_historical,
-        {{ ratio('joined.revenue_to_date', 'joined.spend') }} as ltv_to_cac,
+        {{ ratio(
+            ratio('joined.revenue_to_date', 'joined.customers_new'),
+            ratio('joined.spend', 'joined.customers_new')
+        ) }} as ltv_to_cac,
         run.copied_at as dbt_updated_at
     from joined
     inner join months on joined.month = months.period_start
