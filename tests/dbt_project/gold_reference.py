@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
@@ -29,33 +29,48 @@ def instant(day: date) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
-def seen(rows: Iterable[Row], column: str) -> list[Row]:
-    return [row for row in rows if row[column] < AS_OF]
+def rounded(value: Fraction | Decimal, places: int = 2) -> Decimal:
+    """Round as money is, half away from zero, from the exact value."""
+    scaled = abs(Fraction(value)) * 10**places
+    digits = (2 * scaled.numerator + scaled.denominator) // (2 * scaled.denominator)
+    return Decimal(digits if value >= 0 else -digits).scaleb(-places)
 
 
 class Reference:
-    """All metrics of a world as of `AS_OF`."""
+    """All metrics of a world as of an instant."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, as_of: datetime = AS_OF) -> None:
+        self.world = world
+        self.as_of = as_of
         self.transactions = sorted(
-            seen(world.transactions, "occurred_at"), key=lambda row: (row["occurred_at"], row["event_id"])
+            self.seen(world.transactions, "occurred_at"),
+            key=lambda row: (row["occurred_at"], row["event_id"]),
         )
         self.orders: dict[str, Row] = {}
         for row in self.transactions:
             if row["transaction_type"] == "purchase":
                 self.orders.setdefault(row["order_id"], row)
         self.refunds = [row for row in self.transactions if row["transaction_type"] == "refund"]
-        self.visits = stitch(seen(world.sessions, "started_at"), seen(world.identities, "seen_at"))
+        self.visits = stitch(self.seen(world.sessions, "started_at"), self.seen(world.identities, "seen_at"))
         self.spells = subscription_spells(self.transactions)
-        self.days = self._days(world)
+        self.spend = [
+            (day, channel, campaign, Decimal(amount))
+            for text, channel, campaign, amount in world.spend
+            if instant(day := date.fromisoformat(text)) < as_of
+        ]
+        self.days = self._days()
 
-    def _days(self, world: World) -> list[date]:
+    def seen(self, rows: Iterable[Row], column: str) -> list[Row]:
+        return [row for row in rows if row[column] < self.as_of]
+
+    def _days(self) -> list[date]:
         first = min(
             [row["occurred_at"].date() for row in self.transactions]
-            + [row["started_at"].date() for row in seen(world.sessions, "started_at")]
-            + [date.fromisoformat(row[0]) for row in world.spend]
+            + [row["started_at"].date() for row in self.seen(self.world.sessions, "started_at")]
+            + [date.fromisoformat(row[0]) for row in self.world.spend]
         )
-        return [first + timedelta(days=n) for n in range((AS_OF.date() - first).days + 1)]
+        last = (self.as_of - timedelta(microseconds=1)).date()
+        return [first + timedelta(days=n) for n in range((last - first).days + 1)]
 
     def bookings(self) -> list[tuple[Row, Decimal]]:
         purchases = [(row, row["amount_base"]) for row in self.orders.values()]
@@ -121,7 +136,7 @@ class Reference:
         subscribed = {
             s["customer_id"]
             for s in self.spells
-            if s["from"] < min(instant(end), AS_OF) and s["to"] > instant(start)
+            if s["from"] < min(instant(end), self.as_of) and s["to"] > instant(start)
         }
         return subscribed | {row["customer_id"] for row in self.orders_in(start, end)}
 
@@ -134,7 +149,7 @@ class Reference:
         return {customer: amount for customer, amount in found.items() if amount}
 
     def mrr_movements(self, start: date, end: date) -> dict[str, Decimal]:
-        before, after = self.mrr(instant(start)), self.mrr(min(instant(end), AS_OF))
+        before, after = self.mrr(instant(start)), self.mrr(min(instant(end), self.as_of))
         paid_before = {s["customer_id"] for s in self.spells if s["mrr"] > 0 and s["from"] < instant(start)}
         moved: dict[str, Decimal] = defaultdict(Decimal)
         moved["mrr_start"], moved["mrr"] = sum(before.values()), sum(after.values())
@@ -151,25 +166,35 @@ class Reference:
 
     # customers
 
-    def rfm(self) -> dict[str, str]:
-        customers = {row["customer_id"] for row in self.orders.values()}
+    def rfm(self, before: date = date.max) -> dict[str, str]:
+        """Score the customers with an order by what was booked before a day."""
+        ordered = [row for row in self.orders.values() if row["occurred_at"].date() < before]
         last: dict[str, date] = {}
-        for row in self.orders.values():
+        for row in ordered:
             last[row["customer_id"]] = max(row["occurred_at"].date(), last.get(row["customer_id"], date.min))
-        orders = Counter(row["customer_id"] for row in self.orders.values())
-        revenue = self.revenue_by_customer()
+        orders = Counter(row["customer_id"] for row in ordered)
+        revenue = self.revenue_by_customer(before)
         scores = [
-            _scores({c: Fraction(last[c].toordinal()) for c in customers}),
-            _scores({c: Fraction(orders[c]) for c in customers}),
-            _scores({c: Fraction(revenue[c]) for c in customers}),
+            _scores({c: Fraction(last[c].toordinal()) for c in orders}),
+            _scores({c: Fraction(orders[c]) for c in orders}),
+            _scores({c: Fraction(revenue[c]) for c in orders}),
         ]
-        return {c: "".join(str(score[c]) for score in scores) for c in customers}
+        return {c: "".join(str(score[c]) for score in scores) for c in orders}
 
-    def revenue_by_customer(self) -> dict[str, Decimal]:
+    def revenue_by_customer(self, before: date = date.max) -> dict[str, Decimal]:
         totals: dict[str, Decimal] = defaultdict(Decimal)
         for row, amount in self.bookings():
-            totals[row["customer_id"]] += amount
+            if row["occurred_at"].date() < before:
+                totals[row["customer_id"]] += amount
         return totals
+
+    def first_visits(self) -> dict[str, Row]:
+        """Give each customer's first visit."""
+        found: dict[str, Row] = {}
+        for visit in sorted(self.visits, key=lambda visit: (visit["started_at"], visit["session_id"])):
+            if visit["customer_id"]:
+                found.setdefault(visit["customer_id"], visit)
+        return found
 
     # attribution
 
@@ -180,29 +205,39 @@ class Reference:
         visits: dict[str, list[Row]] = defaultdict(list)
         for visit in self.visits:
             visits[visit["customer_id"]].append(visit)
-        refunds: dict[str, list[Row]] = defaultdict(list)
-        for row in self.refunds:
-            refunds[row["order_id"]].append(row)
-        for order_id in self.orders.keys() | refunds.keys():
+        for order_id, refunds in self.refunds_by_order().items():
             order = self.orders.get(order_id)
             touches = _touches(visits, order)
             for model in MODELS:
                 shares = _shares(model, touches)
-                if order is not None:
-                    for touch, share, cents in zip(
-                        touches, shares, _allocate(order["amount_base"], shares), strict=True
-                    ):
-                        entry = credited[_key(order, model, touch, order)]
-                        entry[0] += share
-                        entry[1] += cents
-                taken, before = Decimal(0), [Decimal(0)] * len(touches)
-                for refund in refunds[order_id]:
-                    taken += refund["amount_base"]
-                    after = _allocate(taken, shares)
-                    for touch, was, now in zip(touches, before, after, strict=True):
-                        credited[_key(refund, model, touch, order)][1] -= now - was
-                    before = after
+                for row, credited_cents in shared_out(order, refunds, shares):
+                    for touch, share, cents in zip(touches, shares, credited_cents, strict=True):
+                        if share:
+                            entry = credited[_key(row, model, touch, order)]
+                            entry[0] += share if row is order else 0
+                            entry[1] += cents
         return {key: (share, amount) for key, (share, amount) in credited.items()}
+
+    def refunds_by_order(self) -> dict[str, list[Row]]:
+        """Give the refunds of each order, also of orders that nobody saw."""
+        refunds: dict[str, list[Row]] = {order_id: [] for order_id in self.orders}
+        for row in self.refunds:
+            refunds.setdefault(row["order_id"], []).append(row)
+        return refunds
+
+
+def shared_out(
+    order: Row | None, refunds: list[Row], shares: list[Fraction]
+) -> Iterator[tuple[Row, list[Decimal]]]:
+    """Give what each share has of an order, and what its refunds take back from it."""
+    if order is not None:
+        yield order, _allocate(order["amount_base"], shares)
+    taken, before = Decimal(0), [Decimal(0)] * len(shares)
+    for refund in refunds:
+        taken += refund["amount_base"]
+        after = _allocate(taken, shares)
+        yield refund, [was - now for was, now in zip(before, after, strict=True)]
+        before = after
 
 
 def _key(row: Row, model: str, touch: Row, order: Row | None) -> tuple[date, str, str, str, str]:
@@ -274,7 +309,8 @@ def stitch(sessions: list[Row], identities: list[Row]) -> list[Row]:
             later = [who for at, who in known if at >= session["started_at"]]
             customer = later[0] if later else (known[-1][1] if known else None)
         person = f"customer {customer}" if customer else f"visitor {session['visitor_id']}"
-        people[person].append({**session, "customer_id": customer})
+        channel = session["channel"] or "direct"
+        people[person].append({**session, "customer_id": customer, "channel": channel})
     visits = []
     for own in people.values():
         own.sort(key=lambda session: (session["started_at"], session["session_id"]))
@@ -307,6 +343,8 @@ def subscription_spells(transactions: list[Row]) -> list[Row]:
             spells.append(
                 {
                     "customer_id": row["customer_id"],
+                    "subscription_id": row["subscription_id"],
+                    "plan": row.get("plan"),
                     "from": row["occurred_at"],
                     "to": end,
                     "mrr": (row["monthly_amount"] * rate).quantize(CENT, rounding=ROUND_HALF_UP),

@@ -28,6 +28,8 @@ class World:
     sessions: list[Row] = field(default_factory=list)
     identities: list[Row] = field(default_factory=list)
     customers: list[Row] = field(default_factory=list)
+    customer_events: list[Row] = field(default_factory=list)
+    products: list[Row] = field(default_factory=list)
     product_events: list[Row] = field(default_factory=list)
     system_logs: list[Row] = field(default_factory=list)
     spend: list[tuple[str, str, str, str]] = field(default_factory=list)
