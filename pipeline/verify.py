@@ -12,7 +12,7 @@ from pipeline.postgres import not_answering
 from pipeline.refused import Refused, find_refused
 from sinks.conservation import Agreement, StreamDay, agreements, events_left_alone, stream_days
 
-# Of what the last run of gold had copied. A repeated order id counts once in gold.
+# Of what the run that gold is of had copied. A repeated order id counts once in gold.
 _GOLD_AGREEMENTS = """
     WITH seen AS (
         SELECT * FROM staging.stg_transactions
@@ -82,7 +82,8 @@ class Report:
     """What was found. `gold_is_built` is false when no run of gold has succeeded: it is not compared then.
 
     `gold_copy` is what gold is compared with: null also if a crash of the server has emptied it, which the
-    next run of gold makes good.
+    next run of gold makes good, or if `gold_is_older`: a later build has copied silver again, and was not
+    published (yet).
     `refused` is looked for only when figures differ. `left_alone` are events that came when they were older
     than the retention of sessions.
     """
@@ -91,6 +92,7 @@ class Report:
     agreements: list[Agreement]
     gold_is_built: bool
     gold_copy: GoldCopy | None = None
+    gold_is_older: bool = False
     refused: Refused | None = None
     left_alone: int = 0
 
@@ -111,11 +113,13 @@ def check_conservation(url: str) -> Report:
             # One snapshot for all questions.
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             built = _gold_is_built(connection)
-            copy = _gold_copy(connection) if built else None
+            copy = _copy(connection) if built else None
+            older = copy is not None and copy.copied_at != _published(connection)
+            copy = None if older else copy
             pairs = agreements(connection) + (_gold_agreements(connection) if copy else [])
             refused = None if all(pair.holds for pair in pairs) else find_refused(connection)
             left_alone = events_left_alone(connection)
-            return Report(stream_days(connection), pairs, built, copy, refused, left_alone)
+            return Report(stream_days(connection), pairs, built, copy, older, refused, left_alone)
     except psycopg.errors.UndefinedTable as error:
         raise UserError("the database has no tables yet: run `pipeline migrate` or `pipeline up`") from error
     except psycopg.Error as error:
@@ -129,10 +133,21 @@ def _gold_is_built(connection: psycopg.Connection[Any]) -> bool:
     return bool(row and row[0])
 
 
-def _gold_copy(connection: psycopg.Connection[Any]) -> GoldCopy | None:
+def _copy(connection: psycopg.Connection[Any]) -> GoldCopy | None:
     # Unlogged, as the copies themselves: Postgres empties them all when it recovers from a crash.
     row = connection.execute("SELECT copied_at, as_of FROM staging.snapshot_run").fetchone()
     return GoldCopy(*row) if row else None
+
+
+def _published(connection: psycopg.Connection[Any]) -> datetime | None:
+    """Give when silver was copied for the run that gold is of."""
+    row = connection.execute(
+        """
+        SELECT copied_at FROM ops.ops_dbt_runs
+        WHERE published_at IS NOT NULL ORDER BY published_at DESC LIMIT 1
+        """
+    ).fetchone()
+    return row[0] if row else None
 
 
 def _gold_agreements(connection: psycopg.Connection[Any]) -> list[Agreement]:

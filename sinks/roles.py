@@ -17,7 +17,7 @@ from sinks.views import open_columns
 DEFAULT_READER: Final = "pipeline_reader"
 READABLE: Final = ("silver", "ops", "core", "gold")
 BUILT: Final = frozenset({"core", "gold"})
-"""Schemas whose tables dbt drops and makes again: readers may read what is yet to be made there."""
+"""Schemas whose tables a build of gold makes and drops: readers may read what is yet to be made there."""
 
 ATTEMPTS: Final = 5
 HIDDEN: Final = frozenset({dead_letters.name})

@@ -384,6 +384,7 @@ ops_dbt_runs = Table(
     _needed("status", Text, text("'running'")),
     _needed("full_refresh", Boolean, FALSE),
     Column("as_of", Instant),
+    Column("copied_at", Instant),
     Column("from_xid", Xid8),
     Column("to_xid", Xid8),
     Column("models", Integer),
@@ -392,6 +393,10 @@ ops_dbt_runs = Table(
     Column("failed_nodes", ARRAY(Text)),
     Column("message", Text),
     Column("results", JSONB),
+    # Written in the transaction that publishes: whoever reads it with gold knows of which run gold is.
+    Column("published_at", Instant),
+    Column("rows_added", BigInteger),
+    Column("rows_removed", BigInteger),
     Index(None, "started_at"),
     schema="ops",
 )

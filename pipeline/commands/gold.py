@@ -24,10 +24,10 @@ from pipeline.settings import load_settings
 def gold(
     context: click.Context, *, every: float | None, as_of: str | None, full_refresh: bool, as_json: bool
 ) -> None:
-    """Compute the gold tables from silver by dbt, and test them.
+    """Compute the gold tables from silver by dbt, test them, and publish what has changed.
 
-    Exit code 1 when something could not be built or a test of severity error fails. With --every it goes on
-    after a failed build, until SIGTERM or Ctrl-C.
+    Exit code 1 when something could not be built or a test of severity error fails; gold is then as it was.
+    With --every it goes on after a failed build, until SIGTERM or Ctrl-C.
     """
     if context.invoked_subcommand is not None:
         return

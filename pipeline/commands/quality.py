@@ -1,4 +1,4 @@
-"""`pipeline quality`: run the quality checks on what is there now, and show them."""
+"""`pipeline quality`: run the quality checks on what was built last, and show them."""
 
 import json
 import sys
@@ -21,8 +21,9 @@ from pipeline.settings import load_settings
 @click.option("--all", "show_all", is_flag=True, help="Show those that hold, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print all checks as a JSON array.")
 def quality(*, show_all: bool, as_json: bool) -> None:
-    """Check silver's freshness, and every rule that dbt's tests hold of what is there now.
+    """Check silver's freshness, and every rule that dbt's tests hold of what was built last.
 
+    That is what is in gold, or, after a build that failed, what was not let into it.
     Outcomes are kept with their history in ops.ops_quality_checks, failing rows with them. Exit code 1 if a
     check of severity error does not hold; warnings are only shown.
     """

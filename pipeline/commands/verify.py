@@ -108,6 +108,7 @@ def as_values(report: Report) -> dict[str, object]:
         "gold_is_built": report.gold_is_built,
         "gold_copied_at": report.gold_copy.copied_at if report.gold_copy else None,
         "gold_as_of": report.gold_copy.as_of if report.gold_copy else None,
+        "gold_is_older": report.gold_is_older,
         "days": [{**day._asdict(), "conserved": day.is_conserved} for day in report.days],
         "agreements": [{**pair._asdict(), "holds": pair.holds} for pair in report.agreements],
         "left_alone": report.left_alone,
@@ -159,6 +160,11 @@ def _gold(report: Report) -> str:
     if not report.gold_is_built:
         return "gold is not built yet, so it is not compared: run `pipeline gold`"
     copy = report.gold_copy
+    if report.gold_is_older:
+        return (
+            "gold is not compared: it is of an earlier run than the last, which goes on or was not published "
+            "(see `pipeline status`); run `pipeline gold`"
+        )
     if copy is None:
         return "gold is not compared: Postgres has crashed since it was built; run `pipeline gold`"
     copied_at, as_of = (each.astimezone(UTC) for each in copy)

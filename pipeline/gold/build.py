@@ -1,8 +1,11 @@
-"""Build gold: dbt in this process, one build at a time for a database, each recorded in `ops_dbt_runs`."""
+"""Build gold: dbt in this process, one build at a time for a database, each recorded in `ops_dbt_runs`.
+
+What dbt builds is aside; it is published when all of it was built and no test of severity error fails.
+"""
 
 import json
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -27,6 +30,8 @@ from pipeline.gold.dbt_runner import (
     run_tests,
     write_documentation,
 )
+from pipeline.gold.publication import PublicationError
+from pipeline.gold.publish import Published, Run, publish
 from pipeline.gold.scores import score_customers
 from pipeline.settings import REPOSITORY, Settings
 from sinks.migrate import MigrationError, check
@@ -44,16 +49,20 @@ class GoldRun:
     """What a build did.
 
     Args:
-        status: `success`; `failed`: a test of severity error did not hold, and what stands on the model it
-            tests was left as it was; `error`: something could not be built; `skipped`: another build was
-            running, so nothing was done.
+        status: `success`; `failed`: a test of severity error did not hold; `error`: something could not be
+            built, or not be published; `skipped`: another build was running, so nothing was done. Gold is
+            as it was in all cases but the first.
         as_of: what stood for "now" in it; None when it did not come so far.
         seconds: from start to finish.
         models_ok: models and seeds built.
         failed_nodes: names of the models and tests that did not succeed, warnings left out.
         message: one line: what happened first, empty on success.
         notes: what an operator should know though nothing failed: models of customers' worth that could not
-            be fitted.
+            be fitted, tables that are built no more and stay.
+        published: gold is of this run.
+        rows_added: of gold, that were new or had changed.
+        rows_removed: of gold, that were gone or had changed.
+        gold_as_of: what stood for "now" in what gold is of; None when there is none, or nobody noted it.
     """
 
     run_id: str
@@ -70,6 +79,10 @@ class GoldRun:
     failed_nodes: tuple[str, ...] = ()
     message: str = ""
     notes: tuple[str, ...] = ()
+    published: bool = False
+    rows_added: int = 0
+    rows_removed: int = 0
+    gold_as_of: datetime | None = None
     results: tuple[dict[str, Any], ...] = field(default=(), repr=False)
 
     @property
@@ -85,7 +98,14 @@ class GoldRun:
             f"gold: {self.status} in {self.seconds:.1f} s: {self.models_ok} built, {self.models_error} not; "
             f"tests: {self.tests_passed} passed, {self.tests_failed} failed, {self.tests_warned} warned"
         )
-        return "; ".join([line, *filter(None, [self.message]), *self.notes])
+        return "; ".join([line, *filter(None, [self.message]), self._gold(), *self.notes])
+
+    def _gold(self) -> str:
+        if self.published:
+            return f"published: {self.rows_added} rows added, {self.rows_removed} removed"
+        if self.gold_as_of is None:
+            return "nothing was published"
+        return f"the last good gold stands, as of {self.gold_as_of.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
     def to_json(self) -> str:
         """Give the run as a JSON object; instants are RFC 3339."""
@@ -100,7 +120,7 @@ def build_gold(
     project: Path = PROJECT,
     on_progress: Progress | None = None,
 ) -> GoldRun:
-    """Build all of gold from silver and test it; blocks until it is done.
+    """Build all of gold from silver aside, test it, and publish it if all is good; blocks until it is done.
 
     dbt reads the connection from environment variables, which this sets. Its target and logs are under the
     home, so the project's folder is only read.
@@ -135,12 +155,27 @@ def build_gold(
         outcome = build(STAR, on_progress=on_progress)
         copied = _copied(connection, started_at)
         notes: list[str] = []
-        if not outcome.failed and not outcome.stopped:
+        published = None
+        if outcome.is_good:
             notes = score_customers(url, copied["as_of"])
             done = sum(node["kind"] != "operation" for node in outcome.nodes)
-            outcome = outcome.then(build(GOLD, on_progress=_counting_on(on_progress, done)))
-        run = _summarise(run_id, started_at, outcome, notes, as_of=copied["as_of"])
-        _record_finish(connection, run, to_xid=copied["to_xid"])
+            gold = build(GOLD, on_progress=_counting_on(on_progress, done))
+            outcome = outcome.then(gold)
+            if outcome.is_good:
+                try:
+                    published = publish(_driver(connection), gold.models, Run(run_id, **copied))
+                except (PublicationError, psycopg.Error) as error:
+                    outcome = outcome.then(Outcome(stopped=f"gold was not published: {one_line(str(error))}"))
+        run = _summarise(
+            run_id,
+            started_at,
+            outcome,
+            notes,
+            published,
+            as_of=copied["as_of"],
+            gold_as_of=_published_as_of(connection),
+        )
+        _record_finish(connection, run, copied)
         _record_checks(url, run_id, outcome.checks)
     return run
 
@@ -148,7 +183,9 @@ def build_gold(
 def check_quality(
     settings: Settings, *, project: Path = PROJECT, on_progress: Progress | None = None
 ) -> list[Check]:
-    """Run all checks of quality on what is there now, and keep their outcomes; blocks until they are done.
+    """Run all checks of quality on what was built last, and keep their outcomes; blocks until they are done.
+
+    If that build failed, it is not what gold is: it is what an operator has to look at.
 
     Args:
         settings: database, home and session gap.
@@ -156,15 +193,17 @@ def check_quality(
         on_progress: called with how many tests are done, and how many there are; from any thread.
 
     Raises:
-        UserError: the database cannot be reached or lacks a migration, gold is not built yet, a build is
-            running, or dbt could not do it.
+        UserError: the database cannot be reached or lacks a migration, gold is not built yet, or a crash of
+            Postgres has emptied what was built, a build is running, or dbt could not do it.
     """
     url = _checked_url(settings)
     with _locked(url) as connection:
         if connection is None:
             raise UserError("gold is being built, which checks it too: try again later", exit_code=TRY_AGAIN)
-        if connection.scalar(select(func.to_regclass("gold.gold_business_metrics"))) is None:
+        if connection.scalar(select(func.to_regclass("gold_next.gold_business_metrics"))) is None:
             raise UserError("gold is not built yet: run `pipeline gold`")
+        if connection.scalar(text("SELECT NOT EXISTS (SELECT FROM staging.snapshot_run)")):
+            raise UserError("Postgres has crashed since gold was built: run `pipeline gold`")
         outcome = run_tests(url, settings.home, project, _variables(settings), on_progress)
         if outcome.stopped:
             raise UserError(f"the checks could not be run: {outcome.stopped}")
@@ -241,7 +280,14 @@ def parse_as_of(value: str) -> datetime:
 
 
 def _summarise(
-    run_id: str, started_at: datetime, outcome: Outcome, notes: Sequence[str], *, as_of: datetime | None
+    run_id: str,
+    started_at: datetime,
+    outcome: Outcome,
+    notes: Sequence[str],
+    published: Published | None,
+    *,
+    as_of: datetime | None,
+    gold_as_of: datetime | None,
 ) -> GoldRun:
     tests = [node["status"] for node in outcome.nodes if node["kind"] == "test"]
     built = [node["status"] for node in outcome.nodes if node["kind"] in ("model", "seed", "operation")]
@@ -269,7 +315,11 @@ def _summarise(
         tests_warned=_count(tests, "warn"),
         failed_nodes=tuple(node["name"] for node in failed),
         message=message,
-        notes=tuple(notes),
+        notes=(*notes, *(published.notes if published else ())),
+        published=published is not None,
+        rows_added=published.added if published else 0,
+        rows_removed=published.removed if published else 0,
+        gold_as_of=gold_as_of,
         results=outcome.nodes,
     )
 
@@ -294,7 +344,7 @@ def _locked(url: str) -> Iterator[Connection | None]:
 
 
 def _record_start(connection: Connection, run_id: str, started_at: datetime, *, full_refresh: bool) -> None:
-    # Whoever was running when this lock was free has died.
+    # Whoever was running when this lock was free has died; `published_at` tells whether it had published.
     connection.execute(
         update(ops_dbt_runs)
         .where(ops_dbt_runs.c.status == "running")
@@ -306,26 +356,40 @@ def _record_start(connection: Connection, run_id: str, started_at: datetime, *, 
 
 
 def _copied(connection: Connection, started_at: datetime) -> dict[str, Any]:
-    """Give `as_of` and `to_xid` of the copy of silver, None when this run made none."""
-    nothing = {"as_of": None, "to_xid": None}
+    """Give `as_of`, `copied_at` and `to_xid` of the copy of silver, None when this run made none."""
+    nothing = {"as_of": None, "copied_at": None, "to_xid": None}
     if connection.scalar(select(func.to_regclass("staging.snapshot_run"))) is None:
         return nothing
     row = connection.execute(
-        text("SELECT as_of, to_xid FROM staging.snapshot_run WHERE copied_at >= :started_at"),
+        text("SELECT as_of, copied_at, to_xid FROM staging.snapshot_run WHERE copied_at >= :started_at"),
         {"started_at": started_at - timedelta(minutes=5)},  # the server's clock is another one
     ).one_or_none()
     return dict(row._mapping) if row else nothing  # noqa: SLF001  (SQLAlchemy's documented way to a mapping)
 
 
-def _record_finish(connection: Connection, run: GoldRun, *, to_xid: int | None) -> None:
+def _published_as_of(connection: Connection) -> datetime | None:
+    return connection.scalar(
+        select(ops_dbt_runs.c.as_of)
+        .where(ops_dbt_runs.c.published_at.is_not(None))
+        .order_by(ops_dbt_runs.c.published_at.desc())
+        .limit(1)
+    )
+
+
+def _driver(connection: Connection) -> psycopg.Connection[Any]:
+    """Give the driver's own connection, which has held the lock since the build began."""
+    driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]  # psycopg's, as the URL says
+    return driver
+
+
+def _record_finish(connection: Connection, run: GoldRun, copied: Mapping[str, Any]) -> None:
     connection.execute(
         update(ops_dbt_runs)
         .where(ops_dbt_runs.c.run_id == run.run_id)
         .values(
             finished_at=run.finished_at,
             status=run.status,
-            as_of=run.as_of,
-            to_xid=to_xid,
+            **copied,
             models=run.models_ok + run.models_error,
             tests=run.tests_passed + run.tests_failed + run.tests_warned,
             failures=run.models_error + run.tests_failed,

@@ -42,6 +42,18 @@ class Outcome:
         return Outcome(self.nodes + later.nodes, self.stopped or later.stopped, self.checks + later.checks)
 
     @property
+    def is_good(self) -> bool:
+        """Say whether all was built, and every test of severity error holds."""
+        return not self.stopped and not self.failed
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Names of the models that were built."""
+        return tuple(
+            node["name"] for node in self.nodes if (node["kind"], node["status"]) == ("model", "success")
+        )
+
+    @property
     def failed(self) -> tuple[dict[str, Any], ...]:
         """What did not succeed; a skipped node only follows from another one."""
         return tuple(node for node in self.nodes if node["status"] in ("error", "fail", "runtime error"))
@@ -64,18 +76,27 @@ def dbt_environment(url: str) -> dict[str, str]:
 
 
 def dbt_arguments(
-    command: Sequence[str], home: Path, project: Path, variables: Mapping[str, Any]
+    command: Sequence[str], home: Path, project: Path, variables: Mapping[str, Any], *, aside: bool = True
 ) -> list[str]:
-    """Give the arguments of a command of dbt that all have in common; it writes only to the home."""
+    """Give the arguments of a command of dbt that all have in common; it writes only to the home.
+
+    Args:
+        command: and its options.
+        home: of the pipeline.
+        project: folder of the dbt project.
+        variables: beside `aside`.
+        aside: gold is what is built aside, to be published if it is good; else what readers see. dbt parses
+            the project anew whenever a variable changes, so either has a target folder of its own.
+    """
     return [
         *command,
         *("--project-dir", str(project)),
         *("--profiles-dir", str(project)),
-        *("--target-path", str(_target(home))),
+        *("--target-path", str(_target(home, aside=aside))),
         *("--log-path", str(home.resolve() / "logs" / "dbt")),
         *("--log-level", "none"),
         *("--log-level-file", "info"),
-        *("--vars", json.dumps(variables)),
+        *("--vars", json.dumps({**variables, "aside": aside})),
         "--no-write-json",
     ]
 
@@ -102,7 +123,7 @@ def invoke_dbt(
 def run_tests(
     url: str, home: Path, project: Path, variables: Mapping[str, Any], on_progress: Progress | None
 ) -> Outcome:
-    """Run all tests of data on what is there, and look at the freshness of sources; blocks."""
+    """Run all tests of data on what was built last, and look at the freshness of sources; blocks."""
     tests = [*dbt_arguments(["test"], home, project, variables), *WITHOUT_UNIT_TESTS]
     freshness = dbt_arguments(["source", "freshness"], home, project, variables)
     return _invoke(url, tests, on_progress).then(_invoke(url, freshness, None))
@@ -114,18 +135,18 @@ def write_documentation(url: str, home: Path, project: Path, variables: Mapping[
     Raises:
         UserError: dbt could not write it.
     """
-    arguments = dbt_arguments(["docs", "generate", "--static"], home, project, variables)
+    arguments = dbt_arguments(["docs", "generate", "--static"], home, project, variables, aside=False)
     arguments.remove("--no-write-json")  # the page is made of them
     outcome = _invoke(url, arguments, None)
     failed = outcome.failed
     if outcome.stopped or failed:
         reason = outcome.stopped or f"{failed[0]['name']}: {failed[0]['message']}"
         raise UserError(f"the documentation could not be written: {reason}")
-    return _target(home) / "static_index.html"
+    return _target(home, aside=False) / "static_index.html"
 
 
-def _target(home: Path) -> Path:
-    return home.resolve() / "dbt" / "target"
+def _target(home: Path, *, aside: bool) -> Path:
+    return home.resolve() / "dbt" / ("target" if aside else "documentation")
 
 
 def _invoke(url: str, arguments: Sequence[str], on_progress: Progress | None) -> Outcome:

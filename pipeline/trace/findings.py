@@ -87,9 +87,13 @@ class Order:
 
 @dataclass(frozen=True)
 class Gold:
-    """What gold has. `built_at` is when its last successful run began, null if none has; `order` if any."""
+    """What the last run of gold has computed: `built_at` is when it began, null if none has; `order` if any.
+
+    Of a run that is not `is_published`, a test did not hold, and what gold has is of an earlier one.
+    """
 
     built_at: datetime | None = None
+    is_published: bool = True
     order: Order | None = None
 
 

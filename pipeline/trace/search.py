@@ -223,10 +223,10 @@ def _add_what_follows(connection: Connection, found: Trace) -> None:
 
 def _gold(connection: Connection, order_id: str | None) -> Gold:
     built = connection.execute(
-        "SELECT max(started_at) FROM ops.ops_dbt_runs WHERE status IN ('success', 'failed') "
-        "AND to_regclass('core.fct_orders') IS NOT NULL"
+        "SELECT started_at, status = 'success' FROM ops.ops_dbt_runs WHERE status IN ('success', 'failed') "
+        "AND to_regclass('core.fct_orders') IS NOT NULL ORDER BY started_at DESC LIMIT 1"
     ).fetchone()
-    if built is None or built[0] is None:
+    if built is None:
         return Gold()
     orders = _rows(
         connection,
@@ -235,7 +235,7 @@ def _gold(connection: Connection, order_id: str | None) -> Gold:
         "FROM core.fct_orders WHERE order_id = %s",
         order_id,
     )
-    return Gold(built[0], _first(orders))
+    return Gold(built[0], is_published=built[1], order=_first(orders))
 
 
 def _rows(connection: Connection, kind: Callable[..., Row], statement: str, *parameters: Any) -> list[Row]:

@@ -226,6 +226,7 @@ def _gold(trace: Trace, fact: Fact) -> str:
     if gold.built_at is None:
         return "not built: run `pipeline gold`"
     since = f"the last run began {instant(gold.built_at)}"
+    since += ", and was not published" * (not gold.is_published)
     order_id = next((fact.order_id for fact in trace.facts if fact.order_id), None)
     if order_id is None:
         return since + (", before the event was stored" if gold.built_at < fact.loaded_at else "")

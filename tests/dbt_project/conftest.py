@@ -1,7 +1,10 @@
 """A world in a database of its own, and gold built from it."""
 
 import csv
+import os
 import shutil
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,6 +55,43 @@ def migrated_database(platform: LocalPlatform) -> Iterator[str]:
         upgrade(url)
         yield url
         admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@contextmanager
+def odd_level(settings: Settings) -> Iterator[None]:
+    """A line of a log with a level that there is not: a test of severity error fails while it is there."""
+    with psycopg.connect(settings.postgres_url.get_secret_value(), autocommit=True) as connection:
+        connection.execute("""
+            INSERT INTO silver.silver_system_logs (event_id, content_hash, occurred_at, arrived_at, stream,
+                stream_epoch, shard, sequence_number, sub_sequence_number, service, level, message)
+            VALUES (gen_random_uuid(), 0, '2026-01-01', now(), 'system-logs', 0, '', '', 0, 'shop', 'odd', '')
+        """)
+        try:
+            yield
+        finally:
+            connection.execute("DELETE FROM silver.silver_system_logs WHERE level = 'odd'")
+
+
+@contextmanager
+def gold_command(settings: Settings, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Run `pipeline gold` as a process, which is killed if it still runs in the end."""
+    environment = {
+        **os.environ,
+        "PIPELINE_POSTGRES_URL": settings.postgres_url.get_secret_value(),
+        "PIPELINE_HOME": str(settings.home),
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline.cli", "gold", *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
 
 
 @pytest.fixture(scope="session")

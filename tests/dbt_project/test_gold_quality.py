@@ -1,15 +1,13 @@
 """Checks of quality are kept with their history, and with the rows that fail."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
 import pytest
 from click.testing import CliRunner
-from conftest import Built
+from conftest import Built, odd_level
 from psycopg.rows import dict_row
 
 from pipeline.commands.quality import quality
@@ -28,20 +26,6 @@ def history(settings: Settings, name: str) -> list[dict[str, Any]]:
         return connection.execute(
             "SELECT * FROM ops.ops_quality_checks WHERE name = %s ORDER BY id", (name,)
         ).fetchall()
-
-
-@contextmanager
-def odd_level(settings: Settings) -> Iterator[None]:
-    with psycopg.connect(settings.postgres_url.get_secret_value(), autocommit=True) as connection:
-        connection.execute("""
-            INSERT INTO silver.silver_system_logs (event_id, content_hash, occurred_at, arrived_at, stream,
-                stream_epoch, shard, sequence_number, sub_sequence_number, service, level, message)
-            VALUES (gen_random_uuid(), 0, '2026-01-01', now(), 'system-logs', 0, '', '', 0, 'shop', 'odd', '')
-        """)
-        try:
-            yield
-        finally:
-            connection.execute("DELETE FROM silver.silver_system_logs")
 
 
 def test_each_test_of_a_build_is_kept_with_what_it_is_about(built: Built) -> None:
@@ -104,10 +88,18 @@ def test_nothing_is_checked_while_gold_is_built_or_before_it_was(empty: Settings
             check_quality(empty)
         assert caught.value.exit_code == TRY_AGAIN
     with psycopg.connect(empty.postgres_url.get_secret_value(), autocommit=True) as other:
-        other.execute("ALTER TABLE IF EXISTS gold.gold_business_metrics RENAME TO away")
+        other.execute("ALTER TABLE IF EXISTS gold_next.gold_business_metrics RENAME TO away")
         with pytest.raises(UserError, match="gold is not built yet: run `pipeline gold`"):
             check_quality(empty)
-        other.execute("ALTER TABLE IF EXISTS gold.away RENAME TO gold_business_metrics")
+        other.execute("ALTER TABLE IF EXISTS gold_next.away RENAME TO gold_business_metrics")
+
+
+def test_what_a_crash_of_postgres_has_emptied_is_not_checked(empty: Settings) -> None:
+    build_gold(empty)
+    with psycopg.connect(empty.postgres_url.get_secret_value(), autocommit=True) as other:
+        other.execute("TRUNCATE staging.snapshot_run")  # unlogged, as what is built aside
+    with pytest.raises(UserError, match="Postgres has crashed since gold was built: run `pipeline gold`"):
+        check_quality(empty)
 
 
 def test_failing_rows_are_kept_up_to_a_bound_and_a_query_that_fails_gives_none(empty: Settings) -> None:

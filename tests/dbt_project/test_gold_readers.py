@@ -46,10 +46,13 @@ def test_readers_read_the_star_and_gold_before_and_after_a_build(built: Built, r
         assert built.build().models_error == 0
 
 
-def test_readers_read_none_of_the_copies_of_silver(built: Built, reader_url: str) -> None:
-    names = relations(built, "staging")
+@pytest.mark.parametrize("schema", ["staging", "gold_next"])
+def test_readers_read_no_copies_of_silver_and_nothing_that_is_not_published(
+    built: Built, reader_url: str, schema: str
+) -> None:
+    names = relations(built, schema)
     assert names
     with psycopg.connect(reader_url, autocommit=True) as reader:
         for name in names:
-            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="schema staging"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match=f"schema {schema}"):
                 reader.execute(f"SELECT * FROM {name}".encode())

@@ -11,15 +11,8 @@ from pipeline.trace.story import as_text
 LATER = datetime(2026, 3, 2, tzinfo=UTC)
 
 
-@pytest.mark.parametrize(
-    ("event_type", "told"),
-    [
-        ("purchase", "gold      does not have order o-1 yet; the last run began"),
-        ("refund", "gold      does not have order o-1: an order comes with its purchase; the last run began"),
-    ],
-)
-def test_an_order_is_awaited_for_its_purchase_only(event_type: str, told: str) -> None:
-    fact = Fact(
+def a_fact(event_type: str) -> Fact:
+    return Fact(
         table="silver.silver_transactions",
         identity=a_letter().identity,
         event_id=EVENT_ID,
@@ -33,7 +26,25 @@ def test_an_order_is_awaited_for_its_purchase_only(event_type: str, told: str) -
         anonymous_id=None,
         order_id="o-1",
     )
-    assert told in as_text(Trace(EVENT_ID, LATER, facts=[fact], gold=Gold(built_at=LATER)))
+
+
+@pytest.mark.parametrize(
+    ("event_type", "told"),
+    [
+        ("purchase", "gold      does not have order o-1 yet; the last run began"),
+        ("refund", "gold      does not have order o-1: an order comes with its purchase; the last run began"),
+    ],
+)
+def test_an_order_is_awaited_for_its_purchase_only(event_type: str, told: str) -> None:
+    trace = Trace(EVENT_ID, LATER, facts=[a_fact(event_type)], gold=Gold(built_at=LATER))
+    assert told in as_text(trace)
+
+
+def test_of_a_run_that_was_not_published_it_is_said() -> None:
+    facts = [a_fact("purchase")]
+    for is_published in (True, False):
+        told = as_text(Trace(EVENT_ID, LATER, facts=facts, gold=Gold(LATER, is_published=is_published)))
+        assert (f"began {LATER:%Y-%m-%d} 00:00:00.000 UTC, and was not published" in told) != is_published
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,7 @@ NOON: Final = datetime(2026, 3, 1, 12, tzinfo=UTC)
     ("report", "told"),
     [
         (replace(REPORT, gold_is_built=False), "gold is not built yet"),
+        (replace(REPORT, gold_is_older=True), "gold is not compared: it is of an earlier run than the last"),
         (REPORT, "gold is not compared: Postgres has crashed since it was built; run `pipeline gold`"),
         (
             replace(REPORT, gold_copy=GoldCopy(NOON, NOON)),

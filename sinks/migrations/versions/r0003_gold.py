@@ -1,4 +1,4 @@
-"""How well a fit of customers' worth foresaw what it was not shown; quality checks with their history.
+"""How well a fit of customers' worth foresaw; quality checks with their history; published runs of gold.
 
 Revision ID: 0003
 Revises: 0002
@@ -15,6 +15,7 @@ depends_on = None
 def upgrade() -> None:
     op.execute("ALTER TABLE ops.ops_ltv_fits ADD COLUMN holdout JSONB")
     op.execute(QUALITY)
+    op.execute(RUNS)
 
 
 def downgrade() -> None:
@@ -45,4 +46,15 @@ CREATE TABLE ops.ops_quality_checks (
 );
 
 CREATE INDEX ops_quality_checks_name_id_idx ON ops.ops_quality_checks (name, id);
+"""
+
+# Before there was a publication, what a run had built was gold.
+RUNS = """
+ALTER TABLE ops.ops_dbt_runs
+    ADD COLUMN copied_at TIMESTAMP WITH TIME ZONE,
+    ADD COLUMN published_at TIMESTAMP WITH TIME ZONE,
+    ADD COLUMN rows_added BIGINT,
+    ADD COLUMN rows_removed BIGINT;
+
+UPDATE ops.ops_dbt_runs SET published_at = finished_at WHERE status = 'success';
 """
