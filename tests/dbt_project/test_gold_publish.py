@@ -519,40 +519,46 @@ def test_a_test_of_what_gold_is_built_from_that_does_not_hold_leaves_gold_as_it_
 def test_a_process_that_is_killed_while_it_publishes_leaves_gold_as_it_was(shop: Shop) -> None:
     before = shop.image()
     shop.buy(80)
+    known = [run for (run,) in shop.rows("SELECT run_id FROM ops.ops_dbt_runs")]
     with (
         psycopg.connect(shop.url) as other,
+        psycopg.connect(shop.url, autocommit=True) as watcher,
         gold_command(shop.settings, "--as-of", NOON.isoformat()) as process,
     ):
-        # all is written but for the note that it is published, the last statement
-        while not other.execute(
-            "SELECT FROM ops.ops_dbt_runs WHERE status = 'running' FOR UPDATE"
-        ).fetchall():
-            other.rollback()
-            time.sleep(0.1)
-        waiting = """
-            SELECT FROM pg_stat_activity
-            WHERE wait_event_type = 'Lock' AND query LIKE '%published_at = clock_timestamp()%'
-                AND datname = current_database()
-        """
-        with psycopg.connect(shop.url, autocommit=True) as watcher:
-            while not watcher.execute(waiting.encode()).fetchall():
+
+        def wait_for(connection: psycopg.Connection[Any], query: str, *values: Any) -> list[tuple[Any, ...]]:
+            while not (rows := connection.execute(query.encode(), values).fetchall()):
+                connection.rollback()
                 assert process.poll() is None, process.communicate()
                 time.sleep(0.02)
-            assert shop.image() == before
-            process.kill()
-            process.wait()
-            other.rollback()
-            while watcher.execute(
-                "SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = %s", (LOCK_KEY % 2**32,)
-            ).fetchall():
-                time.sleep(0.02)
+            return rows
+
+        # all is written then, but for the note that it is published, which is the last statement
+        [(run,)] = wait_for(
+            other, "SELECT run_id FROM ops.ops_dbt_runs WHERE run_id <> ALL (%s) FOR UPDATE", known
+        )
+        wait_for(
+            watcher,
+            """
+            SELECT FROM pg_stat_activity
+            WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE %s
+            """,
+            "%published_at = clock_timestamp()%",
+        )
+        assert shop.image() == before
+        process.kill()
+        process.wait()
+        other.rollback()
+        while watcher.execute(
+            "SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = %s", (LOCK_KEY % 2**32,)
+        ).fetchall():
+            time.sleep(0.02)
     assert shop.image() == before
     assert shop.build().published
     assert shop.rows(SUMS[0]) == [(shop.bought,)]
-    [(interrupted,)] = shop.rows(
-        "SELECT count(*) FROM ops.ops_dbt_runs WHERE status = 'interrupted' AND published_at IS NULL"
-    )
-    assert interrupted == 1
+    assert shop.rows(f"SELECT status, published_at FROM ops.ops_dbt_runs WHERE run_id = '{run}'") == [
+        ("interrupted", None)
+    ]
 
 
 @real
@@ -566,7 +572,10 @@ def test_a_build_that_has_lost_its_connection_on_the_way_publishes_nothing(
         # as a crash of the server does, which empties the tables aside
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = %s",
+                """
+                SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_database ON oid = database
+                WHERE locktype = 'advisory' AND objid = %s AND datname = current_database()
+                """,
                 (LOCK_KEY % 2**32,),
             )
         return score(url, as_of)
