@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
 import pytest
 import settings_table
+import yaml
 
 from pipeline.cli import COMMANDS, pipeline
 from pipeline.errors import CONFIGURATION, TRY_AGAIN
@@ -275,12 +277,66 @@ def test_the_table_of_events_has_every_type_and_field(stream: Stream, event_clas
 # -- gold
 
 
+METRICS = REPOSITORY / "docs/metrics.md"
+MODELS = REPOSITORY / "dbt/models"
+GOLD = sorted(path.stem for path in (MODELS / "gold").glob("*.sql"))
+
+
+def metrics_section(table: str) -> str:
+    found = re.search(rf"^## .*`{table}`$(.*?)(?=^## )", METRICS.read_text(), re.MULTILINE | re.DOTALL)
+    assert found is not None, f"docs/metrics.md has no heading for {table}"
+    return found[1]
+
+
+def held_by(text: str) -> set[str]:
+    """Give the tests that a text names after `Held by`."""
+    named = re.findall(r"Held by\s((?:`\w+`(?:,|\sand|,\sand)?\s?)+)", text)
+    return {name for names in named for name in re.findall(r"`(\w+)`", names)}
+
+
+@cache
+def unit_tests() -> list[dict[str, Any]]:
+    """Give the worked examples of the dbt project."""
+    documents = [yaml.safe_load(path.read_text()) for path in MODELS.rglob("*.yml")]
+    return [test for document in documents for test in document.get("unit_tests", ())]
+
+
 def test_the_tables_of_gold_are_all_named() -> None:
-    text = (REPOSITORY / "docs/metrics.md").read_text()
-    models = {path.stem for path in (REPOSITORY / "dbt/models/gold").glob("*.sql")}
-    assert set(re.findall(r"^\| `gold\.(\w+)`", text, re.MULTILINE)) == models
+    assert set(re.findall(r"^\| `gold\.(\w+)`", METRICS.read_text(), re.MULTILINE)) == set(GOLD)
+
+
+@pytest.mark.parametrize("table", GOLD)
+def test_every_number_of_gold_is_explained_under_its_table(table: str) -> None:
+    [model] = yaml.safe_load((MODELS / "gold" / f"{table}.yml").read_text())["models"]
+    columns = {column["name"] for column in model["columns"]}
+    assert columns <= set(re.findall(r"`(\w+)`", metrics_section(table)))
+
+
+@pytest.mark.parametrize("table", GOLD)
+def test_every_table_of_gold_is_worked_by_hand_and_says_where(table: str) -> None:
+    own = {test["name"] for test in unit_tests() if test["model"] == table}
+    assert own & held_by(metrics_section(table))
+
+
+@pytest.mark.parametrize("table", GOLD)
+def test_every_column_of_gold_is_expected_by_a_worked_example(table: str) -> None:
+    [model] = yaml.safe_load((MODELS / "gold" / f"{table}.yml").read_text())["models"]
+    examples = [test["expect"]["rows"] for test in unit_tests() if test["model"] == table]
+    expected = {column for rows in examples if isinstance(rows, list) for row in rows for column in row}
+    assert {column["name"] for column in model["columns"]} - {"dbt_updated_at"} <= expected
+
+
+def test_what_holds_an_example_exists() -> None:
+    in_python = {
+        name
+        for path in (REPOSITORY / "tests/pipeline").glob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
+    }
+    named = held_by(METRICS.read_text())
+    assert named <= {test["name"] for test in unit_tests()} | in_python
+    assert len(named) > 30
 
 
 def test_no_column_of_gold_is_null_in_every_row() -> None:
-    sql = "".join(path.read_text() for path in (REPOSITORY / "dbt/models/gold").glob("*.sql"))
+    sql = "".join(path.read_text() for path in (MODELS / "gold").glob("*.sql"))
     assert re.findall(r"^\s*null::[^\n]*? as (\w+)", sql, re.MULTILINE) == []

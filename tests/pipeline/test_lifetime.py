@@ -170,3 +170,12 @@ def test_what_is_held_back_comes_about_as_foreseen() -> None:
 def test_a_short_history_is_not_held_back() -> None:
     assert hold_out(OrderDays(np.array([1, 2]), np.array([0, 50])), today=111) is None
     assert hold_out(OrderDays(np.array([], int), np.array([], int)), today=111) is None
+
+
+def test_the_worked_example_of_the_documentation() -> None:
+    # three more order days, the last 60 days after the first, seen 90 and 400 days after it
+    history = History(np.array([3.0, 3.0]), np.array([60.0, 60.0]), np.array([90.0, 400.0]))
+    assert TRUE.p_alive(history) == pytest.approx([0.74, 0.03], abs=0.005)
+    assert TRUE.expected(history, 365.0) == pytest.approx([5.3, 0.07], abs=0.005)
+    values = TRUE_SPENDING.expected(np.array([3.0, 0.0]), np.array([90.0, 0.0]))
+    assert values == pytest.approx([6 * (30 + 3 * 90) / (6 * 3 + 4 - 1), 6 * 30 / (4 - 1)])
