@@ -65,7 +65,7 @@ def test_all_that_the_project_has_is_built_and_tested_once(built: Built, tmp_pat
             *("ls", "--output", "json", "--output-keys", "name", "--exclude-resource-type", "unit_test"),
             *("--project-dir", str(built.project), "--profiles-dir", str(built.project)),
             *("--target-path", str(tmp_path / "target"), "--log-path", str(tmp_path / "logs")),
-            *("--exclude-resource-type", "source", "--quiet"),
+            *("--exclude-resource-types", "source", "exposure", "--quiet"),
         ]
     )
     done = sorted(node["name"] for node in built.run.results if node["kind"] != "operation")
