@@ -66,11 +66,14 @@ def gold(
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the page there, and serve nothing."
 )
 def docs(port: int, out: Path | None) -> None:
-    """Show every table of gold: columns, tests, SQL, and what it comes from.
+    """Show every table of gold: columns and what each comes from, tests, SQL, and who reads it.
 
     One page, made by dbt, which is served on this machine until Ctrl-C.
     """
+    from pipeline.gold.documentation import add_origins  # noqa: PLC0415  (reading SQL takes half a second to import)
+
     page = write_docs(load_settings())
+    add_origins(page)
     if out is not None:
         shutil.copyfile(page, out)
         click.echo(f"written: {out}")

@@ -29,6 +29,7 @@ def test_the_page_has_every_model_of_gold_with_its_columns(
     for row in built.rows("SELECT table_name FROM information_schema.tables WHERE table_schema = 'gold'"):
         assert f"model.event_pipeline.{row['table_name']}" in text
     assert "Expected purchases of the next 365 days" in text
+    assert "Purchases minus refunds, each on its own day. From `silver_transactions.amount_base`." in text
     for reader in ("pipeline_demo", "pipeline_verify"):
         assert f"exposure.event_pipeline.{reader}" in text
 
