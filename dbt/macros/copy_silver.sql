@@ -93,6 +93,7 @@
                 'event_id': 'uuid',
                 'occurred_at': 'timestamptz',
                 'event_type': 'text',
+                'changed': 'jsonb',
                 'customer_id': 'text',
             },
         },

@@ -6,6 +6,8 @@ source as (
 final as (
     select
         event_id,
+        changed -> 'country' as country_written,
+        changed -> 'marketing_opt_in' as marketing_opt_in_written,
         occurred_at,
         event_type,
         customer_id
