@@ -3,13 +3,12 @@
 import json
 import random
 import time
-from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
 import click
 import psycopg
 from psycopg import sql
+from psycopg.rows import class_row
 from rich.console import Console
 from rich.table import Table
 
@@ -22,56 +21,54 @@ from pipeline.errors import UserError
 from pipeline.local.platform import LocalPlatform
 from pipeline.local.programs import default_workers
 from pipeline.local.signals import stop_by_signals
+from pipeline.picture import Business, Channel, Cohort, Month, Segment, draw
 from pipeline.prepare import start_pipeline
 from pipeline.sending import progress_bar
 from pipeline.settings import load_settings
 from producer.run import ProduceConfig, now
 
 GOLD_WORKER = "gold"
-HEAD_ROWS = 4
-HEADS = {
-    "gold_business_metrics": (
-        "grain, period_start, revenue, orders, aov, customers_new, sessions, conversion_rate, mrr",
-        "grain DESC, period_start DESC",
-    ),
-    "gold_customer_analytics": (
-        "customer_id, segment, rfm_score, orders, revenue, aov, recency_days, mrr, sessions_30d",
-        "revenue DESC, customer_id",
-    ),
-    "gold_cohort_analysis": (
-        "cohort_month, months_since, customers, active, retention, revenue, ltv_cumulative",
-        "cohort_month, months_since",
-    ),
-    "gold_revenue_attribution": (
-        "day, model, channel, campaign, category, conversions, revenue",
-        "day DESC, channel, campaign, category, model",
-    ),
-    "gold_channel_returns": (
-        "day, model, channel, campaign, revenue, spend, roas",
-        "roas DESC NULLS LAST, day DESC, channel, campaign, model",
-    ),
-    "gold_acquisition": (
-        "month, channel, customers_new, marketing_spend, cac, ltv_to_cac",
-        "month DESC, customers_new DESC, channel",
-    ),
-    "gold_churn_by_segment": (
-        "month, dimension, value, customers_before, customers_churned, customer_churn_rate",
-        "month DESC, dimension, customers_before DESC, value",
-    ),
-    "gold_customer_features": (
-        "customer_id, orders, recency_days, orders_3m, orders_3m_before, refund_share, sessions_30d",
-        "orders DESC, customer_id",
-    ),
-    "gold_product_performance": (
-        "product_id, day, name, views, carts, purchases, revenue, rating",
-        "revenue DESC NULLS LAST, product_id, day",
-    ),
-    "gold_system_health": (
-        "minute, service, logs, errors, latency_ms_p50, latency_ms_p95",
-        "minute DESC, service",
-    ),
-}
-"""What is shown of each gold table: columns and order."""
+MONTHS = """
+    SELECT period_start AS starts, is_complete, revenue, orders, aov, customers_new, conversion_rate, mrr
+    FROM gold.gold_business_metrics
+    WHERE grain = 'month' AND (orders > 0 OR sessions > 0 OR revenue <> 0)
+    ORDER BY period_start
+"""
+# spend is there for longer than the shop
+CHANNELS = """
+    SELECT
+        channel,
+        sum(returns.revenue) AS revenue,
+        sum(returns.spend) AS spend,
+        sum(returns.revenue) / nullif(sum(returns.spend), 0) AS roas,
+        coalesce(acquired.customers_new, 0) AS customers_new
+    FROM gold.gold_channel_returns AS returns
+    LEFT JOIN (
+        SELECT channel, sum(customers_new)::bigint AS customers_new
+        FROM gold.gold_acquisition
+        GROUP BY channel
+    ) AS acquired USING (channel)
+    WHERE
+        returns.model = 'linear'
+        AND returns.day >= (SELECT min(day) FROM gold.gold_channel_returns WHERE revenue <> 0)
+    GROUP BY channel, acquired.customers_new
+    ORDER BY revenue DESC, channel
+"""
+SEGMENTS = """
+    SELECT segment, count(*) AS customers, sum(revenue) AS revenue, sum(ltv_predicted_12m) AS expected
+    FROM gold.gold_customer_analytics
+    GROUP BY segment
+    ORDER BY segment IS NULL, revenue DESC, segment
+"""
+COHORTS = """
+    SELECT
+        cohort_month AS month,
+        max(customers) AS customers,
+        array_agg(retention ORDER BY months_since) AS retention
+    FROM gold.gold_cohort_analysis
+    GROUP BY cohort_month
+    ORDER BY cohort_month
+"""
 LAYERS = {
     "bronze": "bronze_%",
     "silver": "%",
@@ -153,8 +150,8 @@ def show(result: DemoResult, platform: LocalPlatform, console: Console) -> None:
         if result.reconciliation:
             show_reconciliation(result.reconciliation, console)
         console.print(letters_table(connection))
-        for table in gold_heads(connection):
-            console.print(table)
+        business = read_business(connection, platform.settings.base_currency)
+    console.print(draw(business, block="█" if console.encoding.startswith("utf") else "#"), "")
     sent, checked = result.sent.totals, result.reconciliation
     phases = ", ".join(f"{phase} {seconds:.0f} s" for phase, seconds in result.seconds.items())
     console.print(f"time: {phases}", highlight=False)
@@ -203,30 +200,15 @@ def letters_table(connection: psycopg.Connection[tuple[object, ...]]) -> Table:
     return table
 
 
-def gold_heads(connection: psycopg.Connection[tuple[object, ...]]) -> list[Table]:
-    """Give the first rows of each gold table."""
-    tables = []
-    for name, (columns, order) in HEADS.items():
-        rows = connection.execute(
-            f"SELECT {columns} FROM gold.{name} ORDER BY {order} LIMIT {HEAD_ROWS}".encode()  # noqa: S608  (constants of this module)
-        ).fetchall()
-        table = Table(title=f"gold.{name}", title_justify="left")
-        for column in columns.split(", "):
-            table.add_column(column)
-        for row in rows:
-            table.add_row(*map(_shown, row))
-        tables.append(table)
-    return tables
-
-
-def _shown(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, Decimal):
-        return f"{value:.2f}" if abs(value) >= 1 or value == 0 else f"{value:.4f}"
-    if isinstance(value, datetime):
-        return f"{value:%Y-%m-%d %H:%M}"
-    return str(value)
+def read_business(connection: psycopg.Connection[tuple[object, ...]], currency: str) -> Business:
+    """Give what gold says of the business, in the base currency."""
+    return Business(
+        currency,
+        connection.cursor(row_factory=class_row(Month)).execute(MONTHS).fetchall(),
+        connection.cursor(row_factory=class_row(Channel)).execute(CHANNELS).fetchall(),
+        connection.cursor(row_factory=class_row(Segment)).execute(SEGMENTS).fetchall(),
+        connection.cursor(row_factory=class_row(Cohort)).execute(COHORTS).fetchall(),
+    )
 
 
 def _tables(connection: psycopg.Connection[tuple[object, ...]], layer: str, pattern: str) -> list[str]:

@@ -39,10 +39,7 @@ def tables_read(path: Path) -> set[str]:
     text = path.read_text()
     if path.suffix == ".json":
         return {table for query in queries_of(json.loads(text)) for table in tables_named(query)}
-    named = tables_named(text)
-    if "gold.{" in text:  # whichever of a list that the module holds
-        named |= set(re.findall(r'^    "(gold_\w+)": ', text, re.MULTILINE))
-    return named & MODELS
+    return tables_named(text) & MODELS
 
 
 def readers() -> dict[str, set[str]]:
