@@ -16,6 +16,8 @@ from sinks.database import Connection
 
 START: Final = 0
 """The cursor that everything comes after."""
+REBUILT: Final = "rebuild"
+"""The kind by which a rebuild of silver says that any fact may be gone, or be another one than before."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +25,10 @@ class Change:
     """What a transaction touched.
 
     Args:
-        kind: `customer`, `visitor`, `product`, `service`, `identity`, `session` or `late_event`.
+        kind: `customer`, `visitor`, `product`, `service`, `identity`, `session`, `late_event` or
+            `rebuild` (`REBUILT`).
         key: id of the customer, visitor (also of an identity's or a session's), product or service; the
-            outcome of a late event.
+            outcome of a late event; of a rebuild, what was rebuilt.
         day: of event time, UTC; None where the thing as a whole changed.
     """
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
+from sinks.changes import REBUILT
 from sinks.conservation import FACTS_OF_STREAM
 from sinks.rebuild_schema import create_silver
 from sinks.rebuild_source import VISITOR_FACTS
@@ -100,6 +101,7 @@ def swap(connection: psycopg.Connection[Any]) -> None:
         UNION SELECT kind, key, day FROM {SCRATCH}.ops_changes
         """.encode()  # noqa: S608  (names of our own)
     )
+    _log_rebuilt(connection)
     connection.execute(b"TRUNCATE ops.ops_session_revisions")
     _copy(connection, "ops_session_revisions", to_schema="ops")
     for table in ("ops_changes", "ops_hops", "ops_session_revisions"):
@@ -135,6 +137,7 @@ def take_tables(connection: psycopg.Connection[Any], tables: Collection[str]) ->
         SELECT DISTINCT kind, key, day FROM {SCRATCH}.ops_changes
         """.encode()  # noqa: S608  (names of our own)
     )
+    _log_rebuilt(connection)
     drop_scratch(connection)
 
 
@@ -179,6 +182,7 @@ def take_visitors(connection: psycopg.Connection[Any], visitors: Collection[str]
         """.encode(),  # noqa: S608  (names of our own)
         {"ids": ids},
     )
+    _log_rebuilt(connection)
     drop_scratch(connection)
 
 
@@ -221,6 +225,11 @@ def _take_letters(connection: psycopg.Connection[Any]) -> None:
         ON CONFLICT ({", ".join(keys)}) DO UPDATE SET {", ".join(f"{c} = excluded.{c}" for c in others)}
         """.encode()  # noqa: S608  (names of our own)
     )
+
+
+def _log_rebuilt(connection: psycopg.Connection[Any]) -> None:
+    """Note that facts may be others than before, which those who copy what is new could not see."""
+    connection.execute("INSERT INTO ops.ops_changes (kind, key) VALUES (%s, 'silver')", (REBUILT,))
 
 
 def _log_vanished(connection: psycopg.Connection[Any]) -> None:

@@ -129,6 +129,7 @@ def _fact(name: str, *columns: Column[Any], indexes: tuple[Index, ...] = ()) -> 
         _needed("loaded_at", Instant, NOW),
         *columns,
         Index(None, "occurred_at", postgresql_using="brin"),
+        Index(None, "loaded_at", postgresql_using="brin"),
         *indexes,
         schema="silver",
         postgresql_partition_by="HASH (event_id)",

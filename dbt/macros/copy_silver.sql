@@ -1,36 +1,35 @@
 {#
-    Copy silver into schema staging in one REPEATABLE READ transaction, before any model runs, so that all models
-    of a run see the same silver while sinks go on writing. Only rows before `as_of` are copied, and no personal
-    columns (email, name). Tables are filled again, not dropped: the staging views stand on them. A column added
-    here is added to the table. Unlogged: after a crash of the server the next run fills them anyway.
+    Bring the copy of silver in schema staging up to date in one REPEATABLE READ transaction, before any model runs,
+    so that all models of a run see the same silver while sinks go on writing. Only rows before `as_of` are copied,
+    and no personal columns (email, name).
+
+    The first time, and with --full-refresh, everything is copied. Else what has changed since: `ops_changes` says
+    which keys, and since when. What that touches is noted in staging.affected_keys and the other tables of source
+    `changes`, from which incremental models know which of their rows to make again. What was noted is kept until
+    all models have been built from it, and all tests hold (`pipeline gold` says so in snapshot_run).
+
+    Tables are filled, not dropped: the staging views stand on them. Unlogged: after a crash of the server they are
+    empty, and the next run copies everything.
 
     dbt executes the whole text as one command, for which the driver has just begun a transaction.
 #}
 {% macro copy_silver() -%}
     {%- if execute and 'model.event_pipeline.stg_run' in selected_resources -%}
         set transaction isolation level repeatable read;
-        create unlogged table if not exists staging.snapshot_run (
-            as_of timestamptz, copied_at timestamptz, to_xid xid8
-        );
-        truncate staging.snapshot_run;
-        insert into staging.snapshot_run
-        select
-            {% if var('as_of') %}'{{ var("as_of") }}'::timestamptz{% else %}now(){% endif %},
-            now(),
-            pg_snapshot_xmin(pg_current_snapshot());
+        {{ tables_of_changes() }}
+        {% if flags.FULL_REFRESH %}truncate staging.snapshot_run;{% endif %}
+        {{ begin_run() }}
         {% for table in silver_tables() %}
-            {% set copy = 'staging.snapshot_' ~ table.name %}
-            create unlogged table if not exists {{ copy }} ();
-            {% for column, type in table.columns.items() -%}
-                alter table {{ copy }} add column if not exists {{ column }} {{ type }};
-            {% endfor -%}
-            truncate {{ copy }};
-            insert into {{ copy }} ({{ table.columns | join(', ') }})
-            select {{ table.columns | join(', ') }}
-            from {{ source('silver', 'silver_' ~ table.name) }}
-            where {{ table.instant }} < (select as_of from staging.snapshot_run);
-            analyze {{ copy }};
+            {{ prepare_copy(table) }}
         {% endfor %}
+        {% if flags.FULL_REFRESH %}
+            {% for table in silver_tables() %}
+                {{ copy_all(table) }}
+            {% endfor %}
+        {% else %}
+            {{ copy_changed() }}
+        {% endif %}
+        {{ end_run() }}
         -- filled by `pipeline gold` before gold is built; without it, nothing is foreseen
         create unlogged table if not exists staging.customer_lifetimes (
             customer_id text primary key,
@@ -42,11 +41,208 @@
     {%- endif -%}
 {%- endmacro %}
 
-{# What is copied: for each table the columns with their types, and the instant that `as_of` is compared with. #}
+{% macro tables_of_changes() -%}
+    create unlogged table if not exists staging.snapshot_run ();
+    {% for column, type in {
+        'as_of': 'timestamptz',
+        'copied_at': 'timestamptz',
+        'to_xid': 'xid8',
+        'since': 'timestamptz',
+        'as_of_before': 'timestamptz',
+        'is_built': 'boolean not null default false',
+        'pending_since': 'timestamptz',
+        'project': 'text',
+        'seeds': 'text',
+    }.items() -%}
+        alter table staging.snapshot_run add column if not exists {{ column }} {{ type }};
+    {% endfor -%}
+    create unlogged table if not exists staging.affected_keys (kind text, key text, primary key (kind, key));
+    create unlogged table if not exists staging.affected_product_days (
+        product_id text, day date, primary key (product_id, day)
+    );
+    create unlogged table if not exists staging.affected_minutes (
+        service text, minute timestamptz, primary key (service, minute)
+    );
+{%- endmacro %}
+
+{#
+    Note what this run sees, and what has changed since the one before.
+
+    A transaction that was running at the last copy, or began later, has noted its changes under an xid from then on.
+    Facts that it wrote carry the same transaction's time as those notes (both are now()), so the earliest of those
+    times says from where on facts are new. Facts that were not before `as_of` then are carried on by `since`.
+#}
+{% macro begin_run() -%}
+    create temporary table run_before on commit drop as
+    select as_of, to_xid, since, is_built, pending_since, project, seeds from staging.snapshot_run;
+    truncate staging.snapshot_run;
+    insert into staging.snapshot_run (
+        as_of, copied_at, to_xid, as_of_before, pending_since, project, seeds
+    )
+    select
+        {% if var('as_of') %}'{{ var("as_of") }}'::timestamptz{% else %}now(){% endif %},
+        now(),
+        pg_snapshot_xmin(pg_current_snapshot()),
+        coalesce((select as_of from run_before), '-infinity'),
+        coalesce((select pending_since from run_before where not is_built), now()),
+        (select project from run_before),
+        (select seeds from run_before);
+    create temporary table changes on commit drop as
+    select kind, key, min(at) as at from {{ source('ops', 'ops_changes') }}
+    where xid >= coalesce((select to_xid from run_before), '0'::xid8)
+    group by kind, key;
+    create temporary table new_since on commit drop as
+    select least((select since from run_before), (select min(at) from changes)) as since
+    from (select 1) as one;
+    do $$ begin
+        if {{ 'true' if flags.FULL_REFRESH else 'false' }} or (select is_built from run_before) then
+            truncate staging.affected_keys, staging.affected_product_days, staging.affected_minutes;
+        end if;
+    end $$;
+{%- endmacro %}
+
+{# Facts that are not to be seen yet are looked for again by the next run. #}
+{% macro end_run() -%}
+    update staging.snapshot_run set since = (
+        select min(loaded_at) from (
+            {% for table in silver_tables() if table.is_fact %}
+                select loaded_at from {{ source('silver', 'silver_' ~ table.name) }}
+                where
+                    {{ table.instant }} >= (select as_of from staging.snapshot_run)
+                    {% if not flags.FULL_REFRESH %}and loaded_at >= (select since from new_since){% endif %}
+                {% if not loop.last %}union all{% endif %}
+            {% endfor %}
+        ) as later
+    );
+{%- endmacro %}
+
+{% macro copy_name(table) -%}
+    staging.snapshot_{{ table.name }}
+{%- endmacro %}
+
+{% macro prepare_copy(table) -%}
+    create unlogged table if not exists {{ copy_name(table) }} ();
+    {% for column, type in table.columns.items() -%}
+        alter table {{ copy_name(table) }} add column if not exists {{ column }} {{ type }};
+    {% endfor -%}
+    alter table {{ copy_name(table) }} add column if not exists copied_at timestamptz default now();
+{%- endmacro %}
+
+{% macro index_name(table, columns) -%}
+    snapshot_{{ table.name }}_{{ columns | replace(', ', '_') }}_idx
+{%- endmacro %}
+
+{% macro copy_all(table) -%}
+    truncate {{ copy_name(table) }};
+    {% for columns in table.indexes %}
+        drop index if exists staging.{{ index_name(table, columns) }};
+    {% endfor %}
+    insert into {{ copy_name(table) }} ({{ table.columns | join(', ') }})
+    select {{ table.columns | join(', ') }}
+    from {{ source('silver', 'silver_' ~ table.name) }}
+    where {{ table.instant }} < (select as_of from staging.snapshot_run);
+    {% for columns in table.indexes %}
+        create {{ 'unique ' if loop.first and table.is_fact }}index {{ index_name(table, columns) }}
+        on {{ copy_name(table) }} ({{ columns }});
+    {% endfor %}
+    analyze {{ copy_name(table) }};
+{%- endmacro %}
+
+{% macro copy_changed() -%}
+    {%- set tables = {} -%}
+    {%- for table in silver_tables() -%}{%- do tables.update({table.name: table}) -%}{%- endfor -%}
+    {{ affect('visitor', "select key from changes where kind in ('session', 'identity')") }}
+    {{ affect('customer', "select key from changes where kind = 'customer'") }}
+    -- what was not to be seen yet the last time
+    {{ affect('visitor', "
+        select visitor_id from " ~ source('silver', 'silver_sessions') ~ "
+        where ended_at >= (select as_of_before from staging.snapshot_run)
+        and started_at >= (select as_of_before from staging.snapshot_run)
+    ") }}
+    {{ affect('visitor', "
+        select anonymous_id from " ~ source('silver', 'silver_identities') ~ "
+        where seen_at >= (select as_of_before from staging.snapshot_run)
+    ") }}
+    {{ affect('customer', "
+        select customer_id from " ~ source('silver', 'silver_customers') ~ "
+        where first_seen_at >= (select as_of_before from staging.snapshot_run)
+    ") }}
+    {{ affect_days_of_bots() }}
+    {{ copy_keys(tables['sessions'], 'visitor_id', 'visitor') }}
+    {{ copy_keys(tables['identities'], 'anonymous_id', 'visitor') }}
+    {{ copy_keys(tables['customers'], 'customer_id', 'customer') }}
+    {{ copy_all(tables['products']) }}
+    {% for table in silver_tables() if table.is_fact %}
+        {{ copy_facts(table) }}
+    {% endfor %}
+    {{ affect_days_of_bots() }}
+    analyze staging.affected_keys, staging.affected_product_days, staging.affected_minutes;
+{%- endmacro %}
+
+{% macro affect(kind, keys) -%}
+    insert into staging.affected_keys (kind, key)
+    select '{{ kind }}', key from ({{ keys }}) as affected (key) where key is not null
+    on conflict do nothing;
+{%- endmacro %}
+
+{# What people who turn out to be bots, or no bots after all, did with products. #}
+{% macro affect_days_of_bots() -%}
+    insert into staging.affected_product_days (product_id, day)
+    select distinct events.product_id, {{ utc_date('events.occurred_at') }}
+    from staging.snapshot_sessions as sessions
+    inner join staging.snapshot_product_events as events
+        on
+            sessions.visitor_id = events.visitor_id
+            and events.occurred_at between sessions.started_at and sessions.ended_at
+    where
+        (sessions.is_bot or sessions.is_runaway)
+        and events.product_id is not null
+        and sessions.visitor_id in (select key from staging.affected_keys where kind = 'visitor')
+    on conflict do nothing;
+{%- endmacro %}
+
+{% macro copy_keys(table, column, kind) -%}
+    delete from {{ copy_name(table) }}
+    where {{ column }} in (select key from staging.affected_keys where kind = '{{ kind }}');
+    insert into {{ copy_name(table) }} ({{ table.columns | join(', ') }})
+    select {{ table.columns | join(', ') }}
+    from {{ source('silver', 'silver_' ~ table.name) }}
+    where
+        {{ table.instant }} < (select as_of from staging.snapshot_run)
+        and {{ column }} in (select key from staging.affected_keys where kind = '{{ kind }}');
+{%- endmacro %}
+
+{# Facts never change: those that are not here yet are new. #}
+{% macro copy_facts(table) -%}
+    with
+    added as (
+        insert into {{ copy_name(table) }} ({{ table.columns | join(', ') }})
+        select {{ table.columns | join(', ') }}
+        from {{ source('silver', 'silver_' ~ table.name) }}
+        where
+            loaded_at >= (select since from new_since)
+            and {{ table.instant }} < (select as_of from staging.snapshot_run)
+        on conflict do nothing
+        returning *
+    )
+    insert into staging.{{ table.affects }}
+    select distinct {{ table.affected }} from added where {{ table.affected_if }} is not null
+    on conflict do nothing;
+{%- endmacro %}
+
+{#
+    What is copied: for each table the columns with their types, the instant that `as_of` is compared with, and what
+    is looked up by (of facts, the first is unique); of facts also what a new one affects, and where that is noted.
+#}
 {% macro silver_tables() %}
     {{ return([
         {
             'name': 'transactions',
+            'is_fact': True,
+            'affects': 'affected_keys (kind, key)',
+            'affected': "'customer', customer_id",
+            'affected_if': 'customer_id',
+            'indexes': ['event_id', 'customer_id', 'order_id', 'subscription_id', 'occurred_at'],
             'instant': 'occurred_at',
             'columns': {
                 'event_id': 'uuid',
@@ -72,6 +268,11 @@
         },
         {
             'name': 'product_events',
+            'is_fact': True,
+            'affects': 'affected_product_days (product_id, day)',
+            'affected': 'product_id, ' ~ utc_date('occurred_at'),
+            'affected_if': 'product_id',
+            'indexes': ['event_id', 'product_id, occurred_at', 'visitor_id', 'occurred_at'],
             'instant': 'occurred_at',
             'columns': {
                 'event_id': 'uuid',
@@ -88,6 +289,11 @@
         },
         {
             'name': 'customer_events',
+            'is_fact': True,
+            'affects': 'affected_keys (kind, key)',
+            'affected': "'customer', customer_id",
+            'affected_if': 'customer_id',
+            'indexes': ['event_id', 'customer_id'],
             'instant': 'occurred_at',
             'columns': {
                 'event_id': 'uuid',
@@ -99,6 +305,11 @@
         },
         {
             'name': 'system_logs',
+            'is_fact': True,
+            'affects': 'affected_minutes (service, minute)',
+            'affected': "service, date_trunc('minute', occurred_at)",
+            'affected_if': 'service',
+            'indexes': ['event_id', 'service, occurred_at', 'occurred_at'],
             'instant': 'occurred_at',
             'columns': {
                 'event_id': 'uuid',
@@ -110,6 +321,8 @@
         },
         {
             'name': 'customers',
+            'is_fact': False,
+            'indexes': ['customer_id'],
             'instant': 'first_seen_at',
             'columns': {
                 'customer_id': 'text',
@@ -123,6 +336,8 @@
         },
         {
             'name': 'products',
+            'is_fact': False,
+            'indexes': ['product_id'],
             'instant': "'-infinity'::timestamptz",
             'columns': {
                 'product_id': 'text',
@@ -137,6 +352,8 @@
         },
         {
             'name': 'sessions',
+            'is_fact': False,
+            'indexes': ['visitor_id', 'customer_id'],
             'instant': 'started_at',
             'columns': {
                 'session_id': 'text',
@@ -163,6 +380,8 @@
         },
         {
             'name': 'identities',
+            'is_fact': False,
+            'indexes': ['anonymous_id'],
             'instant': 'seen_at',
             'columns': {
                 'anonymous_id': 'text',

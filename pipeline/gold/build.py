@@ -23,6 +23,7 @@ from pipeline.gold.checks import Check, record, with_failing_rows
 from pipeline.gold.dbt_runner import (
     GOLD,
     STAR,
+    STAR_WITHOUT_SEEDS,
     Outcome,
     Progress,
     invoke_dbt,
@@ -32,6 +33,7 @@ from pipeline.gold.dbt_runner import (
 )
 from pipeline.gold.publication import PublicationError
 from pipeline.gold.publish import Published, Run, publish
+from pipeline.gold.refresh import has_seeds, note_done, versions, why_anew
 from pipeline.gold.scores import score_customers
 from pipeline.settings import REPOSITORY, Settings
 from sinks.migrate import MigrationError, check
@@ -128,7 +130,7 @@ def build_gold(
     Args:
         settings: database, home and session gap.
         as_of: stands for "now", with an offset; what happened at or after it is not seen. None: now.
-        full_refresh: make seeds and tables anew instead of filling them.
+        full_refresh: make everything anew, also where the build could go on from the one before.
         project: folder of the dbt project.
         on_progress: called with how many models and tests are done, and how many there are; from any thread.
 
@@ -147,12 +149,15 @@ def build_gold(
                 finished_at=started_at,
                 message="another build is running",
             )
-        _record_start(connection, run_id, started_at, full_refresh=full_refresh)
         variables = _variables(settings)
+        version = versions(project, variables)
+        full_refresh = full_refresh or bool(why_anew(connection, version, as_of))
+        with_seeds = full_refresh or not has_seeds(connection, version)
+        _record_start(connection, run_id, started_at, full_refresh=full_refresh)
         if as_of is not None:
             variables["as_of"] = as_of.astimezone(UTC).isoformat()
         build = partial(invoke_dbt, url, settings.home, project, variables, full_refresh=full_refresh)
-        outcome = build(STAR, on_progress=on_progress)
+        outcome = build(STAR if with_seeds else STAR_WITHOUT_SEEDS, on_progress=on_progress)
         copied = _copied(connection, started_at)
         notes: list[str] = []
         published = None
@@ -175,6 +180,8 @@ def build_gold(
             as_of=copied["as_of"],
             gold_as_of=_published_as_of(connection),
         )
+        if run.ok:
+            note_done(connection, version)
         _record_finish(connection, run, copied)
         _record_checks(url, run_id, outcome.checks)
     return run

@@ -15,7 +15,9 @@ from pipeline.gold.checks import Check, check_of_source, check_of_test
 
 STAR: Final = ("--exclude", "path:models/gold", "--indirect-selection", "buildable")
 """What is built first: all but gold, and the tests that need no more."""
-WITHOUT_UNIT_TESTS: Final = ("--exclude-resource-types", "unit_test", "exposure")
+STAR_WITHOUT_SEEDS: Final = (*STAR, "--exclude-resource-type", "seed")
+"""The same, where the seeds have not changed."""
+WITHOUT_UNIT_TESTS: Final = ("--exclude-resource-type", "unit_test", "--exclude-resource-type", "exposure")
 """Nor exposures: they say who reads gold, and there is nothing to build."""
 GOLD: Final = ("--select", "path:models/gold", "--indirect-selection", "eager")
 """What is built from the star: gold, and the tests that look at it, whatever else they look at."""

@@ -22,6 +22,7 @@ from psycopg.rows import dict_row
 from pipeline.gold.build import PROJECT, GoldRun, build_gold
 from pipeline.local.platform import LocalPlatform
 from pipeline.settings import Settings
+from sinks.changes import REBUILT
 from sinks.migrate import upgrade
 
 
@@ -57,6 +58,11 @@ def migrated_database(platform: LocalPlatform) -> Iterator[str]:
         admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
+def changed_by_hand(connection: psycopg.Connection) -> None:
+    """Note that facts are not what they were; without it builds go on from what they know."""
+    connection.execute("INSERT INTO ops.ops_changes (kind, key) VALUES (%s, 'silver')", (REBUILT,))
+
+
 @contextmanager
 def odd_level(settings: Settings) -> Iterator[None]:
     """A line of a log with a level that there is not: a test of severity error fails while it is there."""
@@ -66,10 +72,12 @@ def odd_level(settings: Settings) -> Iterator[None]:
                 stream_epoch, shard, sequence_number, sub_sequence_number, service, level, message)
             VALUES (gen_random_uuid(), 0, '2026-01-01', now(), 'system-logs', 0, '', '', 0, 'shop', 'odd', '')
         """)
+        changed_by_hand(connection)
         try:
             yield
         finally:
             connection.execute("DELETE FROM silver.silver_system_logs WHERE level = 'odd'")
+            changed_by_hand(connection)
 
 
 @contextmanager

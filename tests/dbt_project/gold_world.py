@@ -3,6 +3,7 @@
 import json
 import random
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -245,33 +246,39 @@ class _Maker:
             )
 
 
+def fact_rows(name: str, rows: Iterable[Row]) -> list[Row]:
+    """Give facts with the columns that all have: as if they had arrived when they happened."""
+    return [
+        {
+            "content_hash": 0,
+            "arrived_at": row["occurred_at"],
+            "stream": name,
+            "stream_epoch": 0,
+            "shard": "shard",
+            "sequence_number": str(number),
+            "sub_sequence_number": 0,
+            **row,
+        }
+        for number, row in enumerate(rows)
+    ]
+
+
 def write_world(url: str, world: World) -> None:
     """Write the world's rows to the silver tables of a migrated database."""
     with psycopg.connect(url) as connection:
         for name in ("transactions", "product_events", "system_logs"):
-            facts = [
-                {
-                    "content_hash": 0,
-                    "arrived_at": row["occurred_at"],
-                    "stream": name,
-                    "stream_epoch": 0,
-                    "shard": "shard",
-                    "sequence_number": str(number),
-                    "sub_sequence_number": 0,
-                    **row,
-                }
-                for number, row in enumerate(getattr(world, name))
-            ]
-            _copy(connection, name, facts)
+            copy_rows(connection, f"silver.silver_{name}", fact_rows(name, getattr(world, name)))
         for name in ("sessions", "customers"):
-            _copy(connection, name, getattr(world, name))
-        _copy(connection, "identities", list({tuple(row.values()): row for row in world.identities}.values()))
+            copy_rows(connection, f"silver.silver_{name}", getattr(world, name))
+        links = list({tuple(row.values()): row for row in world.identities}.values())
+        copy_rows(connection, "silver.silver_identities", links)
 
 
-def _copy(connection: psycopg.Connection, name: str, rows: list[Row]) -> None:
+def copy_rows(connection: psycopg.Connection, table: str, rows: list[Row]) -> None:
+    """Write rows to a table; columns that a row lacks are null, those that all lack have their defaults."""
     columns = sorted({column for row in rows for column in row})
     statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
-        sql.Identifier("silver", f"silver_{name}"), sql.SQL(", ").join(map(sql.Identifier, columns))
+        sql.Identifier(*table.split(".")), sql.SQL(", ").join(map(sql.Identifier, columns))
     )
     with connection.cursor().copy(statement) as copy:
         for row in rows:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 import pytest
-from conftest import gold_command, migrated_database, odd_level
+from conftest import changed_by_hand, gold_command, migrated_database, odd_level
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -345,6 +345,9 @@ class Shop:
                 """,
                 {"day": day, "name": f"number {amount}"},
             )
+            connection.execute(
+                "INSERT INTO ops.ops_changes (kind, key) VALUES ('customer', %s)", (f"number {amount}",)
+            )
         self.bought += amount
 
     def take_back(self, amount: int) -> None:
@@ -355,6 +358,7 @@ class Shop:
             connection.execute(
                 "DELETE FROM silver.silver_customers WHERE customer_id = %s", (f"number {amount}",)
             )
+            changed_by_hand(connection)
         self.bought -= amount
 
     def build(self) -> GoldRun:

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 from click.testing import CliRunner
-from conftest import Built, odd_level
+from conftest import Built, changed_by_hand, odd_level
 from psycopg.rows import dict_row
 
 from pipeline.commands.quality import quality
@@ -166,6 +166,7 @@ def write_weeks(settings: Settings, *, last_hour: int, last_day_times: int, last
             """.encode(),
             given,
         )
+        changed_by_hand(connection)
 
 
 def test_counts_and_distributions_warn_where_they_leave_what_was_usual(empty: Settings) -> None:
@@ -183,3 +184,4 @@ def test_counts_and_distributions_warn_where_they_leave_what_was_usual(empty: Se
     finally:
         with psycopg.connect(empty.postgres_url.get_secret_value(), autocommit=True) as connection:
             connection.execute("TRUNCATE silver.silver_transactions, silver.silver_sessions")
+            changed_by_hand(connection)

@@ -1,11 +1,19 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='changed',
+    meta={'changed': ['customer', 'customer_id']},
+    indexes=[{'columns': ['customer_id']}]
+) }}
+
 with
 profiles as (
     select * from {{ ref('stg_customers') }}
+    where {{ changed('customer', 'customer_id') }}
 ),
 
 visits as (
     select * from {{ ref('fct_sessions') }}
-    where customer_id is not null
+    where customer_id is not null and {{ changed('customer', 'customer_id') }}
 ),
 
 -- the topics of facts and profiles are written by different workers: a fact can be there before its profile
@@ -19,11 +27,13 @@ seen as (
         customer_id,
         occurred_at as seen_at
     from {{ ref('stg_transactions') }}
+    where {{ changed('customer', 'customer_id') }}
     union all
     select
         customer_id,
         occurred_at as seen_at
     from {{ ref('stg_customer_events') }}
+    where {{ changed('customer', 'customer_id') }}
     union all
     select
         customer_id,

@@ -4,11 +4,11 @@ run as (
 ),
 
 days as (
-    select {{ utc_date('occurred_at') }} as day from {{ ref('stg_transactions') }}
-    union
-    select {{ utc_date('started_at') }} as day from {{ ref('stg_sessions') }}
-    union
-    select spend_date as day from {{ ref('marketing_spend') }}
+    select {{ utc_date('min(occurred_at)') }} as day from {{ ref('stg_transactions') }}
+    union all
+    select {{ utc_date('min(started_at)') }} as day from {{ ref('stg_sessions') }}
+    union all
+    select min(spend_date) as day from {{ ref('marketing_spend') }}
 ),
 
 -- as_of itself is not seen, so a run as of midnight ends with the day before

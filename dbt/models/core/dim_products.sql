@@ -14,8 +14,7 @@ seen as (
     select product_id from items
     where product_id is not null
     union
-    select product_id from {{ ref('stg_product_events') }}
-    where product_id is not null
+    select product_id from {{ ref('int_product_days') }}
 ),
 
 sold_as as (

@@ -1,11 +1,19 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='changed',
+    meta={'changed': ['customer', 'customer_id']},
+    indexes=[{'columns': ['customer_id']}]
+) }}
+
 with
 orders as (
     select * from {{ ref('fct_orders') }}
+    where {{ changed('customer', 'customer_id') }}
 ),
 
 refunds as (
     select * from {{ ref('stg_transactions') }}
-    where transaction_type = 'refund'
+    where transaction_type = 'refund' and {{ changed('customer', 'customer_id') }}
 ),
 
 booked as (

@@ -1,6 +1,14 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='changed',
+    meta={'changed': ['customer', 'customer_id']},
+    indexes=[{'columns': ['customer_id']}]
+) }}
+
 with
 orders as (
     select * from {{ ref('fct_orders') }}
+    where {{ changed('customer', 'customer_id') }}
 ),
 
 lines as (

@@ -1,3 +1,10 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='changed',
+    meta={'changed': ['customer', 'customer_id']},
+    indexes=[{'columns': ['customer_id']}]
+) }}
+
 with
 purchases as (
     select
@@ -5,7 +12,7 @@ purchases as (
         row_number() over (partition by order_id order by occurred_at, event_id) as repeat_number,
         count(*) over (partition by order_id) as purchases_seen
     from {{ ref('stg_transactions') }}
-    where transaction_type = 'purchase'
+    where transaction_type = 'purchase' and {{ changed('customer', 'customer_id') }}
 ),
 
 refunds as (
@@ -13,13 +20,13 @@ refunds as (
         order_id,
         sum(amount_base) as refunded
     from {{ ref('stg_transactions') }}
-    where transaction_type = 'refund'
+    where transaction_type = 'refund' and {{ changed('customer', 'customer_id') }}
     group by order_id
 ),
 
 visits as (
     select * from {{ ref('fct_sessions') }}
-    where customer_id is not null
+    where customer_id is not null and {{ changed('customer', 'customer_id') }}
 ),
 
 final as (

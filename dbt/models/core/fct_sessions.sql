@@ -1,6 +1,14 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='changed',
+    meta={'changed': ['person', 'person_id']},
+    indexes=[{'columns': ['person_id']}, {'columns': ['customer_id']}]
+) }}
+
 with
 sessions as (
     select * from {{ ref('int_stitched_sessions') }}
+    where {{ changed('person', 'person_id') }}
 ),
 
 totals as (

@@ -1,11 +1,21 @@
-with
-facts as (
-    select * from {{ ref('stg_transactions') }}
-    where transaction_type = 'subscription_cancelled'
-),
+{{ config(
+    materialized='incremental',
+    incremental_strategy='changed',
+    meta={'changed': ['subscriber', 'customer_id']},
+    indexes=[{'columns': ['customer_id']}]
+) }}
 
+with
 spells as (
     select * from {{ ref('int_subscription_spells') }}
+    where {{ changed('subscriber', 'customer_id') }}
+),
+
+facts as (
+    select * from {{ ref('stg_transactions') }}
+    where
+        transaction_type = 'subscription_cancelled'
+        and subscription_id in (select spells.subscription_id from spells)
 ),
 
 cancellations as (

@@ -1,10 +1,19 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='changed',
+    meta={'changed': ['customer', 'customer_id']},
+    indexes=[{'columns': ['customer_id']}]
+) }}
+
 with
 bookings as (
     select * from {{ ref('fct_bookings') }}
+    where {{ changed('customer', 'customer_id') }}
 ),
 
 weights as (
     select * from {{ ref('int_attribution_weights') }}
+    where {{ changed('customer', 'customer_id') }}
 ),
 
 shares as (
@@ -12,6 +21,7 @@ shares as (
         bookings.event_id,
         bookings.kind,
         bookings.order_id,
+        bookings.customer_id,
         bookings.booked_on,
         bookings.category,
         bookings.cents_before,
@@ -41,6 +51,7 @@ final as (
         event_id,
         kind,
         order_id,
+        customer_id,
         booked_on,
         model,
         touch_number,

@@ -1,3 +1,10 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='changed',
+    meta={'changed': ['customer', 'customer_id']},
+    indexes=[{'columns': ['customer_id']}]
+) }}
+
 with
 orders as (
     select
@@ -5,6 +12,7 @@ orders as (
         customer_id,
         ordered_at
     from {{ ref('fct_orders') }}
+    where {{ changed('customer', 'customer_id') }}
 ),
 
 -- a refund of an order never seen has no touches, and is booked as direct
@@ -12,25 +20,30 @@ keys as (
     select
         order_id,
         customer_id,
+        customer_id as visitor_customer_id,
         ordered_at
     from orders
     union all
-    select distinct
+    select
         bookings.order_id,
-        null as customer_id,
+        min(bookings.customer_id) as customer_id,
+        null as visitor_customer_id,
         null::timestamptz as ordered_at
     from {{ ref('fct_bookings') }} as bookings
     left join orders on bookings.order_id = orders.order_id
-    where orders.order_id is null
+    where orders.order_id is null and {{ changed('customer', 'bookings.customer_id') }}
+    group by bookings.order_id
 ),
 
 visits as (
     select * from {{ ref('fct_sessions') }}
+    where {{ changed('customer', 'customer_id') }}
 ),
 
 touches as (
     select
         keys.order_id,
+        keys.customer_id,
         coalesce(visits.channel, 'direct') as channel,
         coalesce(visits.campaign, '(none)') as campaign,
         extract(epoch from keys.ordered_at - visits.started_at) as age_seconds,
@@ -39,7 +52,7 @@ touches as (
     from keys
     left join visits
         on
-            keys.customer_id = visits.customer_id
+            keys.visitor_customer_id = visits.customer_id
             and keys.ordered_at >= visits.started_at
             and keys.ordered_at <= visits.started_at + interval '720 hours'
     window path as (partition by keys.order_id order by visits.started_at, visits.session_id)
@@ -58,6 +71,7 @@ marked as (
 weighted as (
     select
         marked.order_id,
+        marked.customer_id,
         models.model,
         marked.touch_number,
         marked.channel,

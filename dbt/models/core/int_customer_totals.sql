@@ -1,6 +1,14 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='changed',
+    meta={'changed': ['customer', 'customer_id']},
+    indexes=[{'columns': ['customer_id']}]
+) }}
+
 with
 bookings as (
     select * from {{ ref('fct_bookings') }}
+    where {{ changed('customer', 'customer_id') }}
 ),
 
 order_days as (

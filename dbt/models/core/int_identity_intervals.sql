@@ -1,6 +1,14 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='changed',
+    meta={'changed': ['visitor', 'anonymous_id']},
+    indexes=[{'columns': ['anonymous_id']}]
+) }}
+
 with
 identities as (
     select * from {{ ref('stg_identities') }}
+    where {{ changed('visitor', 'anonymous_id') }}
 ),
 
 -- a link owns the time since the link before it: a session belongs to the first link at or after its start

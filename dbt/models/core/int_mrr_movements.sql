@@ -1,6 +1,14 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='changed',
+    meta={'changed': ['subscriber', 'customer_id']},
+    indexes=[{'columns': ['customer_id']}]
+) }}
+
 with
 spells as (
     select * from {{ ref('int_subscription_spells') }}
+    where {{ changed('subscriber', 'customer_id') }}
 ),
 
 steps as (

@@ -1,8 +1,15 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='changed',
+    meta={'changed': ['month_after', 'month']},
+    indexes=[{'columns': ['month']}]
+) }}
+
 with
 months as (
     select period_start as month
     from {{ ref('int_periods') }}
-    where grain = 'month'
+    where grain = 'month' and {{ changed('month_after', 'period_start') }}
 ),
 
 segments as (
@@ -10,14 +17,7 @@ segments as (
 ),
 
 booked as (
-    select
-        customer_id,
-        date_trunc('month', booked_on::timestamp)::date as month,
-        count(*) filter (where kind = 'purchase') as orders,
-        max(booked_on) filter (where kind = 'purchase') as last_order_on,
-        sum(amount) as revenue
-    from {{ ref('fct_bookings') }}
-    group by 1, 2
+    select * from {{ ref('int_customer_months') }}
 ),
 
 -- all that was booked before the month began

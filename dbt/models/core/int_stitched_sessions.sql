@@ -1,6 +1,15 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='changed',
+    meta={'changed': ['person', 'person_id']},
+    indexes=[{'columns': ['person_id']}, {'columns': ['visitor_id']}],
+    pre_hook="{{ affect_persons() }}"
+) }}
+
 with
 sessions as (
     select * from {{ ref('stg_sessions') }}
+    where {{ changed('visitor_of_person', 'visitor_id') }}
 ),
 
 intervals as (
@@ -11,18 +20,10 @@ stitched as (
     select
         sessions.*,
         coalesce(sessions.customer_id, intervals.customer_id) as person_customer_id,
-        case
-            when coalesce(sessions.customer_id, intervals.customer_id) is not null
-                then 'customer:' || coalesce(sessions.customer_id, intervals.customer_id)
-            else 'visitor:' || sessions.visitor_id
-        end as person_id
+        {{ person_of('sessions', 'intervals') }} as person_id
     from sessions
     left join intervals
-        on
-            sessions.customer_id is null
-            and sessions.visitor_id = intervals.anonymous_id
-            and sessions.started_at > intervals.owned_after
-            and sessions.started_at <= intervals.owned_until
+        on {{ is_owned('sessions', 'intervals') }}
     where not sessions.is_bot
 ),
 
@@ -34,6 +35,7 @@ reached as (
             rows between unbounded preceding and 1 preceding
         ) as reached_at
     from stitched
+    where {{ changed('person', 'person_id') }}
 ),
 
 numbered as (

@@ -1,3 +1,11 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='changed',
+    meta={'changed': ['subscriber', 'customer_id']},
+    indexes=[{'columns': ['customer_id']}],
+    pre_hook="{{ affect_lapsed() }}"
+) }}
+
 with
 run as (
     select * from {{ ref('stg_run') }}
@@ -5,7 +13,12 @@ run as (
 
 facts as (
     select * from {{ ref('stg_transactions') }}
-    where transaction_type in ('subscription_started', 'subscription_renewed', 'subscription_cancelled')
+    where
+        transaction_type in ('subscription_started', 'subscription_renewed', 'subscription_cancelled')
+        and subscription_id in (
+            select affected.subscription_id from {{ ref('stg_transactions') }} as affected
+            where {{ changed('subscriber', 'affected.customer_id') }}
+        )
 ),
 
 -- every amount of a subscription is taken at the rate of its start, so that rates never look like expansion
@@ -40,7 +53,7 @@ spells as (
         least(
             steps.next_at,
             (steps.occurred_at at time zone 'UTC' + interval '1 month 7 days') at time zone 'UTC'
-        ) as active_to,
+        ) as ends_at,
         case
             when starts.rate is null or steps.currency <> starts.currency
                 then coalesce(steps.monthly_amount_base, 0)
@@ -59,12 +72,13 @@ final as (
         spells.customer_id,
         spells.plan,
         spells.active_from,
+        spells.ends_at,
         -- null: still active as of the run
-        case when spells.active_to < run.as_of then spells.active_to end as active_to,
+        case when spells.ends_at < run.as_of then spells.ends_at end as active_to,
         {{ money('spells.monthly_amount') }} as mrr
     from spells
     cross join run
-    where spells.active_to > spells.active_from
+    where spells.ends_at > spells.active_from and {{ changed('subscriber', 'spells.customer_id') }}
 )
 
 select * from final

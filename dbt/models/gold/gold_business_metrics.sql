@@ -38,12 +38,33 @@ new_customers as (
     group by 1, 2
 ),
 
-active as (
+-- how many spans begin in a period, and how many have ended with the one before
+spans_step as (
+    select
+        grain,
+        first_period as period_start,
+        count(*) as begun,
+        0 as ended
+    from {{ ref('int_active_spans') }}
+    group by grain, first_period
+    union all
+    select
+        grain,
+        (last_period + ('1 ' || grain)::interval)::date as period_start,
+        0 as begun,
+        count(*) as ended
+    from {{ ref('int_active_spans') }}
+    where last_period is not null
+    group by grain, last_period
+),
+
+active_steps as (
     select
         grain,
         period_start,
-        count(*) as customers_active
-    from {{ ref('int_active_customers') }}
+        sum(begun) - sum(ended) as step,
+        sum(ended) as ended
+    from spans_step
     group by grain, period_start
 ),
 
@@ -93,21 +114,6 @@ mrr_steps as (
     group by 1, 2
 ),
 
-churned as (
-    select
-        (before.period_start + interval '1 month')::date as period_start,
-        count(*) as customers_before,
-        count(*) filter (where now.customer_id is null) as customers_churned
-    from {{ ref('int_active_customers') }} as before
-    left join {{ ref('int_active_customers') }} as now
-        on
-            before.customer_id = now.customer_id
-            and now.grain = 'month'
-            and now.period_start = (before.period_start + interval '1 month')::date
-    where before.grain = 'month'
-    group by 1
-),
-
 spent as (
     select
         grains.grain,
@@ -131,7 +137,8 @@ joined as (
         coalesce(new_customers.customers_new, 0) as customers_new,
         coalesce(new_customers.customers_new_paid, 0) as customers_new_paid,
         coalesce(new_customers.revenue_to_date, 0) as revenue_to_date,
-        coalesce(active.customers_active, 0) as customers_active,
+        coalesce(sum(active_steps.step) over past, 0)::bigint as customers_active,
+        coalesce(active_steps.ended, 0)::bigint as customers_churned,
         coalesce(visited.sessions, 0) as sessions,
         coalesce(visited.sessions_with_purchase, 0) as sessions_with_purchase,
         coalesce(sum(mrr_steps.step) over past, 0) as mrr,
@@ -141,24 +148,22 @@ joined as (
         coalesce(moved.mrr_expansion, 0) as mrr_expansion,
         coalesce(moved.mrr_contraction, 0) as mrr_contraction,
         coalesce(moved.mrr_churned, 0) as mrr_churned,
-        churned.customers_before,
-        churned.customers_churned,
         coalesce(spent.marketing_spend, 0) as marketing_spend
     from periods
     left join booked using (grain, period_start)
     left join new_customers using (grain, period_start)
-    left join active using (grain, period_start)
+    left join active_steps using (grain, period_start)
     left join visited using (grain, period_start)
     left join moved using (grain, period_start)
     left join mrr_steps using (grain, period_start)
     left join spent using (grain, period_start)
-    left join churned on periods.period_start = churned.period_start and periods.grain = 'month'
     window past as (partition by periods.grain order by periods.period_start)
 ),
 
 compared as (
     select
         *,
+        case when grain = 'month' then lag(customers_active) over history end as customers_before,
         case when grain = 'month' then lag(revenue) over history end as revenue_previous,
         case when grain = 'month' then lag(revenue, 12) over history end as revenue_year_before
     from joined

@@ -3,11 +3,8 @@ run as (
     select * from {{ ref('stg_run') }}
 ),
 
-active as (
-    select
-        customer_id,
-        period_start as month
-    from {{ ref('int_active_customers') }}
+spans as (
+    select * from {{ ref('int_active_spans') }}
     where grain = 'month'
 ),
 
@@ -29,11 +26,13 @@ followed as (
     select
         months.period_start as month,
         months.is_complete,
-        earlier.customer_id,
-        active.customer_id is null as is_churned
-    from months
-    inner join active as earlier on months.period_start = (earlier.month + interval '1 month')::date
-    left join active on months.period_start = active.month and earlier.customer_id = active.customer_id
+        spans.customer_id,
+        coalesce(spans.last_period < months.period_start, false) as is_churned
+    from spans
+    inner join months
+        on
+            spans.first_period < months.period_start
+            and coalesce(spans.last_period, 'infinity') >= (months.period_start - interval '1 month')::date
 ),
 
 segmented as (

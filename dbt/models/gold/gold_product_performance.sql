@@ -7,66 +7,20 @@ products as (
     select * from {{ ref('dim_products') }}
 ),
 
-runaways as (
-    select
-        visitor_id,
-        started_at,
-        ended_at
-    from {{ ref('stg_sessions') }}
-    where is_bot
-),
-
 interactions as (
-    select
-        events.product_id,
-        {{ utc_date('events.occurred_at') }} as day,
-        count(*) filter (where events.event_type = 'product_viewed') as views,
-        count(*) filter (where events.event_type = 'cart_added') as carts,
-        count(events.rating) filter (where events.event_type = 'product_reviewed') as reviews,
-        avg(events.rating) filter (where events.event_type = 'product_reviewed') as rating
-    from {{ ref('stg_product_events') }} as events
-    where
-        events.product_id is not null
-        and not events.is_bot
-        and not exists (
-            select 1 from runaways
-            where
-                events.visitor_id = runaways.visitor_id
-                and events.occurred_at between runaways.started_at and runaways.ended_at
-        )
-    group by 1, 2
-),
-
--- a refund takes back from an order's lines in the shares in which they were sold
-shares as (
-    select
-        bookings.event_id,
-        bookings.kind,
-        bookings.booked_on,
-        items.order_id,
-        items.line_number,
-        items.product_id,
-        items.quantity,
-        {{ allocated_cents(
-            'bookings.cents_before', 'items.weight', 'items.weights', 'bookings.event_id', 'items.line_number'
-        ) }} as cents_before,
-        {{ allocated_cents(
-            'bookings.cents_after', 'items.weight', 'items.weights', 'bookings.event_id', 'items.line_number'
-        ) }} as cents_after
-    from {{ ref('fct_bookings') }} as bookings
-    inner join {{ ref('fct_order_items') }} as items on bookings.order_id = items.order_id
+    select * from {{ ref('int_product_days') }}
+    where interactions > 0
 ),
 
 sold as (
     select
         product_id,
-        booked_on as day,
-        coalesce(sum(quantity) filter (where kind = 'purchase'), 0) as purchases,
-        sum(case when kind = 'purchase' then cents_after - cents_before else cents_before - cents_after end) / 100
-            as revenue
-    from shares
+        day,
+        sum(purchases) as purchases,
+        sum(revenue) as revenue
+    from {{ ref('int_product_bookings') }}
     where product_id is not null
-    group by product_id, booked_on
+    group by product_id, day
 ),
 
 joined as (

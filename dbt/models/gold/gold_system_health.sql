@@ -1,3 +1,11 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='changed',
+    on_schema_change='fail',
+    meta={'changed': ['minute', 'minute']},
+    indexes=[{'columns': ['service', 'minute']}]
+) }}
+
 with
 run as (
     select * from {{ ref('stg_run') }}
@@ -5,13 +13,20 @@ run as (
 
 logs as (
     select
-        date_trunc('minute', occurred_at) as minute,
-        service,
+        date_trunc('minute', logs.occurred_at) as minute,
+        logs.service,
         count(*) as logs,
-        count(*) filter (where level in ('error', 'critical')) as errors,
-        percentile_cont(0.5) within group (order by latency_ms) as latency_ms_p50,
-        percentile_cont(0.95) within group (order by latency_ms) as latency_ms_p95
-    from {{ ref('stg_system_logs') }}
+        count(*) filter (where logs.level in ('error', 'critical')) as errors,
+        percentile_cont(0.5) within group (order by logs.latency_ms) as latency_ms_p50,
+        percentile_cont(0.95) within group (order by logs.latency_ms) as latency_ms_p95
+    from {{ ref('stg_system_logs') }} as logs
+    {% if goes_on() -%}
+        inner join {{ source('changes', 'affected_minutes') }} as changed
+            on
+                logs.service = changed.service
+                and logs.occurred_at >= changed.minute
+                and logs.occurred_at < changed.minute + interval '1 minute'
+    {%- endif %}
     group by 1, 2
 ),
 

@@ -1,3 +1,5 @@
+{{ config(meta={'changed': ['copied', 'copied_at']}) }}
+
 with
 source as (
     select * from {{ source('snapshot', 'snapshot_customer_events') }}
@@ -10,7 +12,8 @@ final as (
         changed -> 'marketing_opt_in' as marketing_opt_in_written,
         occurred_at,
         event_type,
-        customer_id
+        customer_id,
+        copied_at
     from source
 )
 

@@ -1,3 +1,5 @@
+{{ config(meta={'changed': ['copied', 'copied_at']}) }}
+
 with
 source as (
     select * from {{ source('snapshot', 'snapshot_product_events') }}
@@ -14,7 +16,8 @@ final as (
         product_id,
         quantity,
         rating,
-        is_bot
+        is_bot,
+        copied_at
     from source
     where event_type not in ('product_listed', 'product_delisted')
 )

@@ -1,3 +1,5 @@
+{{ config(meta={'changed': ['copied', 'copied_at']}) }}
+
 with
 source as (
     select * from {{ source('snapshot', 'snapshot_system_logs') }}
@@ -9,7 +11,8 @@ final as (
         occurred_at,
         service,
         level,
-        latency_ms
+        latency_ms,
+        copied_at
     from source
 )
 

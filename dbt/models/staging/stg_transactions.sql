@@ -1,3 +1,5 @@
+{{ config(meta={'changed': ['copied', 'copied_at']}) }}
+
 with
 source as (
     select * from {{ source('snapshot', 'snapshot_transactions') }}
@@ -23,7 +25,8 @@ final as (
         discount,
         coupon,
         rate,
-        country
+        country,
+        copied_at
     from source
 )
 

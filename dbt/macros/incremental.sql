@@ -1,0 +1,105 @@
+{#
+    Incremental models make again the rows of what was affected since the run before, and only those.
+
+    A model says by `meta.changed` of which kind the affected things are, and in which of its columns they stand:
+    [person, person_id]. It reads from its inputs what it needs for those alone, by `changed(kind, column)`. Each row
+    must depend only on rows of the same thing (customers who share orders or subscriptions are one thing), and on
+    nothing that moves with time. Then the result is that of a full refresh.
+#}
+{% macro changed(kind, column) -%}
+    {%- if not execute -%}
+        {#- while dbt reads the project: so that it knows what the model waits for -#}
+        {%- if kind in ('customer', 'subscriber') -%}{%- do ref('changed_customers') -%}{%- endif -%}
+        {%- do source('changes', 'affected_keys') -%}
+    {%- endif -%}
+    {{ is_changed(kind, column, this) if goes_on() else 'true' }}
+{%- endmacro %}
+
+{# Whether only some rows are made again; in unit tests there is no table yet, and none of them is. #}
+{% macro goes_on() -%}
+    {%- do return(this is not none and is_incremental()) -%}
+{%- endmacro %}
+
+{# Whether a row is of what was affected; `relation` is its table. #}
+{% macro is_changed(kind, column, relation) -%}
+    {%- if kind == 'customer' -%}
+        {{ column }} in (select changed.customer_id from staging.changed_customers as changed)
+    {%- elif kind == 'subscriber' -%}
+        {{ column }} in (
+            select changed.customer_id from staging.changed_customers as changed
+            union all
+            select lapsed.key from staging.affected_keys as lapsed where lapsed.kind = 'subscriber'
+        )
+    {%- elif kind == 'month_after' -%}
+        {#- the first month in which something has changed, and months that were not there yet -#}
+        {{ column }} > least(
+            (select min(changed.key)::date from staging.affected_keys as changed where changed.kind = 'month'),
+            (select coalesce(max(month), '-infinity') from {{ relation }})
+        )
+    {%- elif kind == 'minute' -%}
+        (service, {{ column }}) in (
+            select changed.service, changed.minute from staging.affected_minutes as changed
+        )
+    {%- elif kind == 'product_day' -%}
+        (product_id, {{ column }}) in (
+            select changed.product_id, changed.day from staging.affected_product_days as changed
+        )
+    {%- elif kind == 'copied' -%}
+        {{ column }} >= (select run.pending_since from staging.snapshot_run as run)
+    {%- else -%}
+        {{ column }} in (select changed.key from staging.affected_keys as changed where changed.kind = '{{ kind }}')
+    {%- endif -%}
+{%- endmacro %}
+
+{# The strategy: `meta.changed` says what goes, and the new rows of it come. #}
+{% macro get_incremental_changed_sql(arg_dict) -%}
+    {%- set kind, column = config.get('meta')['changed'] -%}
+    {%- set columns = get_quoted_csv(arg_dict['dest_columns'] | map(attribute='name')) -%}
+    delete from {{ arg_dict['target_relation'] }} where {{ changed(kind, column) }};
+    insert into {{ arg_dict['target_relation'] }} ({{ columns }})
+    select {{ columns }} from {{ arg_dict['temp_relation'] }};
+{%- endmacro %}
+
+{# A new table has no statistics until autovacuum comes by; the next model's plan needs them now. #}
+{% macro analyze_new() -%}
+    {%- if not goes_on() -%}analyze {{ this }}{%- endif -%}
+{%- endmacro %}
+
+{# Note whose subscriptions have ended since the run before by time alone. #}
+{% macro affect_lapsed() -%}
+    {%- if goes_on() -%}
+        insert into staging.affected_keys (kind, key)
+        select distinct 'subscriber', customer_id from {{ this }}
+        where active_to is null and ends_at < (select as_of from {{ ref('stg_run') }})
+        on conflict do nothing
+    {%- endif -%}
+{%- endmacro %}
+
+{# What affected customers had bought in each month, for `affect_months`. #}
+{% macro keep_months() -%}
+    {%- if goes_on() -%}
+        create temporary table months_before on commit drop as
+        select * from {{ this }} where {{ changed('customer', 'customer_id') }}
+    {%- endif -%}
+{%- endmacro %}
+
+{# Note the first month in which an affected customer has bought something else than was known before. #}
+{% macro affect_months() -%}
+    {%- if goes_on() -%}
+        insert into staging.affected_keys (kind, key)
+        select 'month', min(month)::text
+        from (
+            (
+                select * from {{ this }} where {{ changed('customer', 'customer_id') }}
+                except select * from months_before
+            )
+            union all
+            (
+                select * from months_before
+                except select * from {{ this }} where {{ changed('customer', 'customer_id') }}
+            )
+        ) as different
+        having min(month) is not null
+        on conflict do nothing
+    {%- endif -%}
+{%- endmacro %}
