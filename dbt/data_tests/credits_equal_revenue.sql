@@ -2,10 +2,14 @@
 with
 bookings as (
     select * from {{ ref('fct_bookings') }}
+    where {{ tested_customer('customer_id') }}
 ),
 
 models as (
-    select distinct model from {{ ref('int_attribution_weights') }}
+    select *
+    from (
+        values ('first'), ('last'), ('last_non_direct'), ('linear'), ('position'), ('time_decay')
+    ) as models (model)
 ),
 
 credited as (
@@ -14,6 +18,7 @@ credited as (
         model,
         sum(revenue) as revenue
     from {{ ref('int_attribution_credits') }}
+    where {{ tested_customer('customer_id') }}
     group by event_id, model
 )
 

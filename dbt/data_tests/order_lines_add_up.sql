@@ -5,6 +5,7 @@ lines as (
         order_id,
         sum(purchased) as purchased
     from {{ ref('fct_order_items') }}
+    where {{ tested_customer('customer_id') }}
     group by order_id
 )
 
