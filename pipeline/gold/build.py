@@ -23,7 +23,7 @@ from pipeline.gold.checks import Check, record, with_failing_rows
 from pipeline.gold.dbt_runner import (
     GOLD,
     STAR,
-    STAR_WITHOUT_SEEDS,
+    STAR_WITHOUT_LARGE_SEEDS,
     Outcome,
     Progress,
     invoke_dbt,
@@ -157,7 +157,7 @@ def build_gold(
         if as_of is not None:
             variables["as_of"] = as_of.astimezone(UTC).isoformat()
         build = partial(invoke_dbt, url, settings.home, project, variables, full_refresh=full_refresh)
-        outcome = build(STAR if with_seeds else STAR_WITHOUT_SEEDS, on_progress=on_progress)
+        outcome = build(STAR if with_seeds else STAR_WITHOUT_LARGE_SEEDS, on_progress=on_progress)
         copied = _copied(connection, started_at)
         notes: list[str] = []
         published = None
