@@ -112,23 +112,33 @@ def _read_node(node: Node, generated: Collection[Relation]) -> Iterator[Place]:
             yield from ((relation, ROWS) for relation in _rows_of(step.source, generated))
 
 
-def _rows_of(query: exp.Expr, generated: Collection[Relation]) -> list[Relation]:
-    """Give the relations that a query takes its rows from: FROM, or what is joined if that is generated."""
-    if isinstance(query, exp.SetOperation):
-        return _rows_of(query.left, generated) + _rows_of(query.right, generated)
+def _rows_of(
+    query: exp.Expr, generated: Collection[Relation], inside: frozenset[str] = frozenset()
+) -> list[Relation]:
+    """Give the relations that a query takes its rows from: FROM, or what is joined if that is generated.
+
+    Args:
+        query: of any kind, or what stands in its FROM.
+        generated: relations whose rows are made of nothing.
+        inside: names of the common table expressions that it is part of; a recursive one names itself.
+    """
     if isinstance(query, exp.Subquery):
-        return _rows_of(query.this, generated)
+        query = query.unnest()
+    if isinstance(query, exp.SetOperation):
+        return _rows_of(query.left, generated, inside) + _rows_of(query.right, generated, inside)
     if isinstance(query, exp.Select):
         first, joins = query.args.get("from_"), query.args.get("joins") or []
         if first is None or any(join.find(exp.GenerateSeries) for join in joins):
             return []
         matched = [join for join in joins if join.args.get("on") or join.args.get("using")]
-        candidates = (_rows_of(part.this, generated) for part in (first, *matched))
+        candidates = (_rows_of(part.this, generated, inside) for part in (first, *matched))
         return next((found for found in candidates if found), [])
     if isinstance(query, exp.Table) and query.db:
         return [_named(query)] if _named(query) not in generated else []
-    named = _common_table(query) if isinstance(query, exp.Table) else None
-    return _rows_of(named, generated) if named is not None else []
+    if not isinstance(query, exp.Table) or query.name in inside:
+        return []
+    named = _common_table(query)
+    return _rows_of(named, generated, inside | {query.name}) if named is not None else []
 
 
 def _common_table(reference: exp.Table) -> exp.Expr | None:

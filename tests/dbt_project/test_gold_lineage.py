@@ -44,7 +44,9 @@ BY_HAND = {
     },
     ("gold_product_performance", "category"): {"silver_products.category", "silver_transactions.items"},
     ("gold_product_performance", "rating"): {
+        "silver_product_events.event_id",  # of those that bots made
         "silver_product_events.event_type",
+        "silver_product_events.is_bot",
         "silver_product_events.rating",
     },
     ("gold_revenue_attribution", "campaign"): {"silver_sessions.campaign"},
@@ -171,3 +173,15 @@ def test_descriptions_end_with_the_origins() -> None:
         "revenue": {"description": "Money. From `silver_orders.amount`, `rates.rate`."},
         "grain": {"description": "Day."},
     }
+
+
+def test_a_query_that_names_itself_has_the_rows_it_begins_with() -> None:
+    query = """
+        with recursive reached as (
+            select id from silver.orders
+            union
+            select orders.id from reached inner join silver.orders as orders on reached.id = orders.id
+        )
+        select id, count(*) as n from reached group by id
+    """
+    assert read_query(query, SHOP)["n"] == {(ORDERS, ROWS)}
