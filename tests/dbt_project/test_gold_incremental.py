@@ -45,8 +45,10 @@ class Batch:
 def make_batches(seed: int, count: int) -> list[Batch]:
     """Give a world in pieces that come in any order: late, early, in versions that follow each other."""
     rng = random.Random(seed)
-    world = make_world(seed, customers=60)
+    world = make_world(seed, customers=90)
     batches = [Batch() for _ in range(count)]
+    # What comes later is little: most customers are not touched by it, else all would be made again anyway.
+    weights = [30, *[1] * (count - 1)]
     facts = {
         "transactions": [*world.transactions, *shared_orders()],
         "product_events": [*world.product_events, *product_events(rng, world.sessions)],
@@ -55,16 +57,17 @@ def make_batches(seed: int, count: int) -> list[Batch]:
     }
     for name, rows in facts.items():
         for row in fact_rows(name, rows):
-            rng.choice(batches).facts[name].append(row)
+            [batch] = rng.choices(batches, None if "shared" in str(row.get("order_id")) else weights)
+            batch.facts[name].append(row)
     for row in {tuple(row.values()): row for row in world.identities}.values():
-        rng.choice(batches).identities.append(row)
+        rng.choices(batches, weights)[0].identities.append(row)
     products = [
         {"product_id": f"product-{n}", "name": f"Product {n}", "price": Decimal(n), "stock": n}
         for n in range(9)
     ]
     for name, rows in (("sessions", world.sessions), ("customers", world.customers), ("products", products)):
         for row in rows:
-            versions = sorted(rng.sample(range(count), rng.choice([1, 1, min(2, count)])))
+            versions = sorted({rng.choices(range(count), weights)[0], *([0] if rng.random() < 0.5 else [])})
             for number in versions:
                 last = number == versions[-1]
                 batches[number].entities[name][row[KEYS[name]]] = row if last else earlier(name, row)
