@@ -92,8 +92,7 @@
     where xid >= coalesce((select to_xid from run_before), '0'::xid8)
     group by kind, key;
     create temporary table new_since on commit drop as
-    select least((select since from run_before), (select min(at) from changes)) as since
-    from (select 1) as one;
+    select least((select since from run_before), (select min(at) from changes)) as since;
     do $$ begin
         if {{ 'true' if flags.FULL_REFRESH else 'false' }} or (select is_built from run_before) then
             truncate staging.affected_keys, staging.affected_product_days, staging.affected_minutes;

@@ -9,7 +9,7 @@
     {%- if tested and tests_changes_alone() and is_test_of_rows() -%}
         {%- set of_changes = tested.config.meta.get('changed') -%}
         {%- if of_changes -%}
-            {%- do conditions.append(is_changed(of_changes[0], of_changes[1], relation)) -%}
+            {%- do conditions.append(is_changed(of_changes[0], of_changes[1], relation, after='>=')) -%}
         {%- endif -%}
     {%- endif -%}
     {%- if conditions -%}

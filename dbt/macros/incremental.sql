@@ -20,8 +20,11 @@
     {%- do return(this is not none and is_incremental()) -%}
 {%- endmacro %}
 
-{# Whether a row is of what was affected; `relation` is its table. #}
-{% macro is_changed(kind, column, relation) -%}
+{#
+    Whether a row is of what was affected; `relation` is its table. Once it is built, its last month may be one that was
+    not there yet: whoever looks then says `after='>='`.
+#}
+{% macro is_changed(kind, column, relation, after='>') -%}
     {%- if kind == 'customer' -%}
         {{ column }} in (select changed.customer_id from staging.changed_customers as changed)
     {%- elif kind == 'subscriber' -%}
@@ -32,7 +35,7 @@
         )
     {%- elif kind == 'month_after' -%}
         {#- the first month in which something has changed, and months that were not there yet -#}
-        {{ column }} > least(
+        {{ column }} {{ after }} least(
             (select min(changed.key)::date from staging.affected_keys as changed where changed.kind = 'month'),
             (select coalesce(max(month), '-infinity') from {{ relation }})
         )

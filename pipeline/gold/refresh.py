@@ -12,8 +12,12 @@ from sqlalchemy import Connection, func, select, text
 
 from sinks.changes import REBUILT
 
-BUILT_FROM: Final = ("models", "macros", "dbt_project.yml", "seeds/rfm_segments.csv")
-"""What incremental tables are made from; the other seeds are read by those that each build makes anew."""
+BUILT_FROM: Final = (
+    *("models", "macros", "data_tests", "dbt_project.yml"),
+    *("seeds/channels.csv", "seeds/rfm_segments.csv"),
+)
+"""What incremental tables are made from, and tested against; the other seeds are read only by models that
+each build makes anew."""
 
 
 @dataclass(frozen=True)

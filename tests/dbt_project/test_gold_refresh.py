@@ -99,5 +99,7 @@ def test_other_spend_is_loaded_and_makes_nothing_else_anew(tmp_path: Path) -> No
     (tmp_path / "seeds" / "marketing_spend.csv").write_text("two")
     assert versions(tmp_path, {}).project == first.project
     assert versions(tmp_path, {}).seeds != first.seeds
-    (tmp_path / "seeds" / "rfm_segments.csv").write_text("two")
-    assert versions(tmp_path, {}).project != first.project
+    for name in ("rfm_segments.csv", "channels.csv"):
+        before = versions(tmp_path, {})
+        (tmp_path / "seeds" / name).write_text("two")
+        assert versions(tmp_path, {}).project != before.project
