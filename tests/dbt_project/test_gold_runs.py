@@ -96,6 +96,7 @@ def test_worked_examples_of_the_definitions(built: Built, tmp_path: Path) -> Non
             *("--target-path", str(tmp_path / "target"), "--log-path", str(tmp_path / "logs")),
         ]
     )
+    assert result.exception is None, result.exception
     statuses = {item.node.name: (str(item.status), item.message) for item in result.result.results}
     statuses = {name: status for name, status in statuses.items() if not name.startswith("event_pipeline-")}
     assert len(statuses) >= 10
