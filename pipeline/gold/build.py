@@ -59,6 +59,7 @@ class GoldRun:
         models_ok: models and seeds built.
         failed_nodes: names of the models and tests that did not succeed, warnings left out.
         message: one line: what happened first, empty on success.
+        anew: why everything was made anew; empty if the build went on from the one before.
         notes: what an operator should know though nothing failed: models of customers' worth that could not
             be fitted, tables that are built no more and stay.
         published: gold is of this run.
@@ -80,6 +81,7 @@ class GoldRun:
     tests_warned: int = 0
     failed_nodes: tuple[str, ...] = ()
     message: str = ""
+    anew: str = ""
     notes: tuple[str, ...] = ()
     published: bool = False
     rows_added: int = 0
@@ -100,7 +102,8 @@ class GoldRun:
             f"gold: {self.status} in {self.seconds:.1f} s: {self.models_ok} built, {self.models_error} not; "
             f"tests: {self.tests_passed} passed, {self.tests_failed} failed, {self.tests_warned} warned"
         )
-        return "; ".join([line, *filter(None, [self.message]), self._gold(), *self.notes])
+        anew = f"everything made anew: {self.anew}" if self.anew else ""
+        return "; ".join([line, *filter(None, [self.message, anew]), self._gold(), *self.notes])
 
     def _gold(self) -> str:
         if self.published:
@@ -151,7 +154,8 @@ def build_gold(
             )
         variables = _variables(settings)
         version = versions(project, variables)
-        full_refresh = full_refresh or bool(why_anew(connection, version, as_of))
+        anew = "asked for" if full_refresh else why_anew(connection, version, as_of)
+        full_refresh = bool(anew)
         with_seeds = full_refresh or not has_seeds(connection, version)
         _record_start(connection, run_id, started_at, full_refresh=full_refresh)
         if as_of is not None:
@@ -177,6 +181,7 @@ def build_gold(
             outcome,
             notes,
             published,
+            anew=anew,
             as_of=copied["as_of"],
             gold_as_of=_published_as_of(connection),
         )
@@ -293,6 +298,7 @@ def _summarise(
     notes: Sequence[str],
     published: Published | None,
     *,
+    anew: str,
     as_of: datetime | None,
     gold_as_of: datetime | None,
 ) -> GoldRun:
@@ -322,6 +328,7 @@ def _summarise(
         tests_warned=_count(tests, "warn"),
         failed_nodes=tuple(node["name"] for node in failed),
         message=message,
+        anew=anew,
         notes=(*notes, *(published.notes if published else ())),
         published=published is not None,
         rows_added=published.added if published else 0,

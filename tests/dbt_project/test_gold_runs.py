@@ -14,7 +14,7 @@ from conftest import Built, gold_command, odd_level
 from pipeline.errors import CONFIGURATION, UserError
 from pipeline.gold import build
 from pipeline.gold.build import LOCK_KEY, PROJECT, build_gold, parse_as_of
-from pipeline.gold.dbt_runner import Outcome
+from pipeline.gold.dbt_runner import Outcome, dbt_environment
 from pipeline.local.ports import free_port
 from pipeline.settings import Settings
 
@@ -42,6 +42,8 @@ def test_building_again_changes_nothing(built: Built) -> None:
     progress: list[tuple[int, int]] = []
     run = built.build(on_progress=lambda done, total: progress.append((done, total)))
     assert run.ok
+    assert (run.anew, built.run.anew) == ("", "nothing is built yet")
+    assert "everything made anew: nothing is built yet" in built.run.summary()
     assert contents(built) == before
     assert (run.rows_added, run.rows_removed, run.gold_as_of) == (0, 0, run.as_of)
     # what is done is told one by one, up to all there is
@@ -52,7 +54,8 @@ def test_building_again_changes_nothing(built: Built) -> None:
 @real
 def test_a_full_refresh_gives_the_same(built: Built) -> None:
     before = contents(built)
-    assert built.build(full_refresh=True).ok
+    run = built.build(full_refresh=True)
+    assert (run.status, run.anew) == ("success", "asked for")
     assert contents(built) == before
 
 
@@ -86,9 +89,14 @@ def test_each_run_is_recorded(built: Built) -> None:
 
 
 @real
-def test_worked_examples_of_the_definitions(built: Built, tmp_path: Path) -> None:
-    from dbt.cli.main import dbtRunner  # noqa: PLC0415  (takes two seconds; only this test needs it)
+def test_worked_examples_of_the_definitions(
+    built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dbt.cli.main import dbtRunner  # noqa: PLC0415  (takes two seconds)
 
+    # what was built last in this process may be another database, that is gone
+    for name, value in dbt_environment(built.settings.postgres_url.get_secret_value()).items():
+        monkeypatch.setenv(name, value)
     result = dbtRunner().invoke(
         [
             *("test", "--select", "test_type:unit", "--log-level", "none"),
