@@ -63,6 +63,7 @@
     create unlogged table if not exists staging.affected_minutes (
         service text, minute timestamptz, primary key (service, minute)
     );
+    create unlogged table if not exists staging.affected_rows (relation text primary key, condition text);
 {%- endmacro %}
 
 {#
@@ -75,7 +76,7 @@
 {% macro begin_run() -%}
     create temporary table run_before on commit drop as
     select as_of, to_xid, since, is_built, pending_since, project, seeds from staging.snapshot_run;
-    truncate staging.snapshot_run;
+    truncate staging.snapshot_run, staging.affected_rows;
     insert into staging.snapshot_run (
         as_of, copied_at, to_xid, as_of_before, pending_since, project, seeds
     )
@@ -131,19 +132,29 @@
     snapshot_{{ table.name }}_{{ columns | replace(', ', '_') }}_idx
 {%- endmacro %}
 
+{# What a copy is looked up by: of facts, the first is unique; what is new lies together. #}
+{% macro index_copy(table) -%}
+    {% for name, columns in table.indexes.items() %}
+        create {{ 'unique ' if loop.first and table.is_fact }}index {{ index_name(table, name) }}
+        on {{ copy_name(table) }} ({{ columns or name }});
+    {% endfor %}
+    create index {{ index_name(table, 'copied_at') }} on {{ copy_name(table) }} using brin (copied_at);
+{%- endmacro %}
+
 {% macro copy_all(table) -%}
     truncate {{ copy_name(table) }};
-    {% for columns in table.indexes %}
-        drop index if exists staging.{{ index_name(table, columns) }};
-    {% endfor %}
+    do $$ declare index_name text; begin
+        for index_name in
+            select indexrelid::regclass::text from pg_index where indrelid = '{{ copy_name(table) }}'::regclass
+        loop
+            execute 'drop index ' || index_name;
+        end loop;
+    end $$;
     insert into {{ copy_name(table) }} ({{ table.columns | join(', ') }})
     select {{ table.columns | join(', ') }}
     from {{ source('silver', 'silver_' ~ table.name) }}
     where {{ table.instant }} < (select as_of from staging.snapshot_run);
-    {% for columns in table.indexes %}
-        create {{ 'unique ' if loop.first and table.is_fact }}index {{ index_name(table, columns) }}
-        on {{ copy_name(table) }} ({{ columns }});
-    {% endfor %}
+    {{ index_copy(table) }}
     analyze {{ copy_name(table) }};
 {%- endmacro %}
 
@@ -166,6 +177,8 @@
         select customer_id from " ~ source('silver', 'silver_customers') ~ "
         where first_seen_at >= (select as_of_before from staging.snapshot_run)
     ") }}
+    -- without statistics what follows would be planned as if most keys were affected
+    analyze staging.affected_keys;
     {{ affect_days_of_bots() }}
     {{ copy_keys(tables['sessions'], 'visitor_id', 'visitor') }}
     {{ copy_keys(tables['identities'], 'anonymous_id', 'visitor') }}
@@ -231,7 +244,8 @@
 
 {#
     What is copied: for each table the columns with their types, the instant that `as_of` is compared with, and what
-    is looked up by (of facts, the first is unique); of facts also what a new one affects, and where that is noted.
+    is looked up by (of facts, the first is unique): a column, or a name and an expression; of facts also what a new
+    one affects, and where that is noted.
 #}
 {% macro silver_tables() %}
     {{ return([
@@ -241,7 +255,9 @@
             'affects': 'affected_keys (kind, key)',
             'affected': "'customer', customer_id",
             'affected_if': 'customer_id',
-            'indexes': ['event_id', 'customer_id', 'order_id', 'subscription_id', 'occurred_at'],
+            'indexes': {
+                'event_id': '', 'customer_id': '', 'order_id': '', 'subscription_id': '', 'occurred_at': '',
+            },
             'instant': 'occurred_at',
             'columns': {
                 'event_id': 'uuid',
@@ -271,7 +287,12 @@
             'affects': 'affected_product_days (product_id, day)',
             'affected': 'product_id, ' ~ utc_date('occurred_at'),
             'affected_if': 'product_id',
-            'indexes': ['event_id', 'product_id, occurred_at', 'visitor_id', 'occurred_at'],
+            'indexes': {
+                'event_id': '',
+                'product_day': 'product_id, (' ~ utc_date('occurred_at') ~ ')',
+                'visitor_id': '',
+                'occurred_at': '',
+            },
             'instant': 'occurred_at',
             'columns': {
                 'event_id': 'uuid',
@@ -292,7 +313,7 @@
             'affects': 'affected_keys (kind, key)',
             'affected': "'customer', customer_id",
             'affected_if': 'customer_id',
-            'indexes': ['event_id', 'customer_id'],
+            'indexes': {'event_id': '', 'customer_id': ''},
             'instant': 'occurred_at',
             'columns': {
                 'event_id': 'uuid',
@@ -308,7 +329,9 @@
             'affects': 'affected_minutes (service, minute)',
             'affected': "service, date_trunc('minute', occurred_at)",
             'affected_if': 'service',
-            'indexes': ['event_id', 'service, occurred_at', 'occurred_at'],
+            'indexes': {
+                'event_id': '', 'service_minute': 'service, (' ~ utc_minute('occurred_at') ~ ')', 'occurred_at': '',
+            },
             'instant': 'occurred_at',
             'columns': {
                 'event_id': 'uuid',
@@ -321,7 +344,7 @@
         {
             'name': 'customers',
             'is_fact': False,
-            'indexes': ['customer_id'],
+            'indexes': {'customer_id': ''},
             'instant': 'first_seen_at',
             'columns': {
                 'customer_id': 'text',
@@ -336,7 +359,7 @@
         {
             'name': 'products',
             'is_fact': False,
-            'indexes': ['product_id'],
+            'indexes': {'product_id': ''},
             'instant': "'-infinity'::timestamptz",
             'columns': {
                 'product_id': 'text',
@@ -352,7 +375,7 @@
         {
             'name': 'sessions',
             'is_fact': False,
-            'indexes': ['visitor_id', 'customer_id'],
+            'indexes': {'visitor_id': '', 'customer_id': '', 'started_at': ''},
             'instant': 'started_at',
             'columns': {
                 'session_id': 'text',
@@ -380,7 +403,7 @@
         {
             'name': 'identities',
             'is_fact': False,
-            'indexes': ['anonymous_id'],
+            'indexes': {'anonymous_id': ''},
             'instant': 'seen_at',
             'columns': {
                 'anonymous_id': 'text',

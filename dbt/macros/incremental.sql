@@ -47,6 +47,8 @@
         (product_id, {{ column }}) in (
             select changed.product_id, changed.day from staging.affected_product_days as changed
         )
+    {%- elif kind == 'booked_day' -%}
+        {{ column }} in (select changed.key::date from staging.affected_keys as changed where changed.kind = 'booked_day')
     {%- elif kind == 'copied' -%}
         {{ column }} >= (select run.pending_since from staging.snapshot_run as run)
     {%- else -%}
@@ -58,6 +60,10 @@
 {% macro get_incremental_changed_sql(arg_dict) -%}
     {%- set kind, column = config.get('meta')['changed'] -%}
     {%- set columns = get_quoted_csv(arg_dict['dest_columns'] | map(attribute='name')) -%}
+    {#- for `pipeline gold`, which publishes only what may differ -#}
+    insert into staging.affected_rows (relation, condition)
+    values ('{{ this.identifier }}', $condition${{ changed(kind, column) }}$condition$)
+    on conflict (relation) do update set condition = excluded.condition;
     delete from {{ arg_dict['target_relation'] }} where {{ changed(kind, column) }};
     insert into {{ arg_dict['target_relation'] }} ({{ columns }})
     select {{ columns }} from {{ arg_dict['temp_relation'] }};
@@ -78,31 +84,42 @@
     {%- endif -%}
 {%- endmacro %}
 
-{# What affected customers had bought in each month, for `affect_months`. #}
-{% macro keep_months() -%}
+{# The rows that are made again, as they were: for `affect_different`. #}
+{% macro keep_rows() -%}
     {%- if goes_on() -%}
-        create temporary table months_before on commit drop as
-        select * from {{ this }} where {{ changed('customer', 'customer_id') }}
+        create temporary table rows_before on commit drop as
+        select * from {{ this }} where {{ changed(*config.get('meta')['changed']) }}
     {%- endif -%}
 {%- endmacro %}
 
-{# Note the first month in which an affected customer has bought something else than was known before. #}
-{% macro affect_months() -%}
+{#
+    Note which things of a kind have rows here that are not what they were: most of what is made again comes out the
+    same. `key` says which thing a row is of.
+#}
+{% macro affect_different(kind, key) -%}
     {%- if goes_on() -%}
-        insert into staging.affected_keys (kind, key)
-        select 'month', min(month)::text
+        {%- set rows_now = 'select * from %s where %s' % (this, changed(*config.get('meta')['changed'])) -%}
+        {%- set is_product_day = kind == 'product_day' -%}
+        insert into staging.{{ 'affected_product_days (product_id, day)' if is_product_day else 'affected_keys (kind, key)' }}
+        select distinct {{ key if is_product_day else "'%s', %s" % (kind, key) }}
         from (
-            (
-                select * from {{ this }} where {{ changed('customer', 'customer_id') }}
-                except select * from months_before
-            )
+            ({{ rows_now }} except all select * from rows_before)
             union all
-            (
-                select * from months_before
-                except select * from {{ this }} where {{ changed('customer', 'customer_id') }}
-            )
+            (select * from rows_before except all {{ rows_now }})
         ) as different
-        having min(month) is not null
+        where ({{ key }}) is not null
+        on conflict do nothing
+    {%- endif -%}
+{%- endmacro %}
+
+{# Note the days of products that are called something else than they are in this table. #}
+{% macro affect_days_of_renamed() -%}
+    {%- if goes_on() -%}
+        insert into staging.affected_product_days (product_id, day)
+        select performance.product_id, performance.day
+        from {{ this }} as performance
+        inner join {{ ref('dim_products') }} as products on performance.product_id = products.product_id
+        where (performance.name, performance.category) is distinct from (products.name, products.category)
         on conflict do nothing
     {%- endif -%}
 {%- endmacro %}

@@ -5,6 +5,11 @@
     (({{ instant }}) at time zone 'UTC')::date
 {%- endmacro %}
 
+{# The UTC minute of an instant, as a timestamp; of a time zone that is named, Postgres takes it into an index. #}
+{% macro utc_minute(instant) -%}
+    (date_trunc('minute', ({{ instant }}) at time zone 'UTC'))
+{%- endmacro %}
+
 {# The first day of the UTC day or month that an instant is in, as a date; `grain` is an SQL expression. #}
 {% macro period_start(grain, instant) -%}
     date_trunc({{ grain }}, ({{ instant }}) at time zone 'UTC')::date

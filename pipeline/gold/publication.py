@@ -13,6 +13,8 @@ UPDATED_AT: Final = "dbt_updated_at"
 """Column that two rows with the same content may differ in."""
 MARK: Final = "Published by `pipeline gold`"
 """How the comment of a table begins that is ours: its name might be that of a table of somebody else's."""
+EVERYWHERE: Final = "true"
+"""Condition, in SQL, that all rows meet."""
 COMMENT: Final = f"{MARK}, which drops it when the project has it no more."
 
 
@@ -138,8 +140,13 @@ def _as_is(text: str) -> sql.SQL:
     return sql.SQL(text)
 
 
-def find_differences(name: str, columns: Mapping[str, str]) -> sql.Composed:
+def find_differences(name: str, columns: Mapping[str, str], condition: str = EVERYWHERE) -> sql.Composed:
     """Give the statement that notes where the rows are that are gone (`gone`) and new (`added`).
+
+    Args:
+        name: of the table.
+        columns: of it, with their types.
+        condition: in SQL, of the rows that are looked at; of others it is known that they are the same.
 
     Rows are compared as text, which tells apart whatever can be seen to differ (1.0 and 1.00 among it), and
     holds nulls for alike. Of rows that are there several times only the surplus is noted.
@@ -157,14 +164,22 @@ def find_differences(name: str, columns: Mapping[str, str]) -> sql.Composed:
                 array_agg(place) FILTER (WHERE NOT is_live) AS next
             FROM (
                 SELECT true AS is_live, ctid AS place, ROW({compared})::text AS content FROM {live}
+                WHERE {condition}
                 UNION ALL
-                SELECT false, ctid, ROW({compared})::text FROM {next}
+                SELECT false, ctid, ROW({compared})::text FROM {next} WHERE {condition}
             ) AS rows_of_both
             GROUP BY content
             HAVING count(*) FILTER (WHERE is_live) <> count(*) FILTER (WHERE NOT is_live)
         ) AS places
         """
-    ).format(compared=compared, live=in_gold(name), next=built_aside(name))
+    ).format(compared=compared, live=in_gold(name), next=built_aside(name), condition=_as_is(condition))
+
+
+def count_both(name: str) -> sql.Composed:
+    """Give the query for the number of rows that readers see, and of those that were built aside."""
+    return sql.SQL("SELECT (SELECT count(*) FROM {}), (SELECT count(*) FROM {})").format(
+        in_gold(name), built_aside(name)
+    )
 
 
 def remove_gone(name: str) -> sql.Composed:

@@ -15,6 +15,7 @@ from psycopg import sql
 
 from pipeline.gold.publication import (
     ASIDE,
+    EVERYWHERE,
     GOLD,
     MARK,
     Changes,
@@ -24,6 +25,7 @@ from pipeline.gold.publication import (
     add_new,
     alter_tables,
     built_aside,
+    count_both,
     find_changes,
     find_differences,
     in_gold,
@@ -97,7 +99,9 @@ def _publish(connection: Connection, names: Sequence[str], run: Run) -> Publishe
         _lock(connection, [name for name in names if name in live], "ROW EXCLUSIVE")
         _lock(connection, changes.exclusive, "ACCESS EXCLUSIVE")
         _change(connection, changes)
-        written = {name: _write(connection, name, aside[name]) for name in names}
+        as_they_were = live.keys() - set(changes.created) - changes.columns.keys()
+        conditions = {name: known for name, known in _affected(connection).items() if name in as_they_were}
+        written = {name: _write(connection, name, aside[name], conditions.get(name)) for name in names}
         for statement in add_indexes(names, aside, _shapes(connection, GOLD)):
             connection.execute(statement)  # last, as a unique one need not hold of the rows before
         notes = [note for name in changes.retired if (note := _retire(connection, name))]
@@ -168,9 +172,29 @@ def _change(connection: Connection, changes: Changes) -> None:
         ) from error
 
 
-def _write(connection: Connection, name: str, shape: Shape) -> tuple[int, int]:
+def _affected(connection: Connection) -> dict[str, str]:
+    """Give, for tables of which only some rows were made again, the condition in SQL that these meet.
+
+    What was affected is kept until it is published, so all other rows are those of the publication before.
+    """
+    if connection.execute("SELECT to_regclass('staging.affected_rows')").fetchone() == (None,):
+        return {}
+    return dict(connection.execute("SELECT relation, condition FROM staging.affected_rows").fetchall())
+
+
+def _write(connection: Connection, name: str, shape: Shape, condition: str | None) -> tuple[int, int]:
     """Make the rows of a table those that were built; give how many were added and removed."""
-    connection.execute(find_differences(name, shape.columns))
+    added, removed = _write_differing(connection, name, shape, condition or EVERYWHERE)
+    if condition is not None:
+        seen, built = connection.execute(count_both(name)).fetchone() or (0, 0)
+        if seen != built:  # somebody else has written to gold
+            further = _write_differing(connection, name, shape, EVERYWHERE)
+            return added + further[0], removed + further[1]
+    return added, removed
+
+
+def _write_differing(connection: Connection, name: str, shape: Shape, condition: str) -> tuple[int, int]:
+    connection.execute(find_differences(name, shape.columns, condition))
     removed = connection.execute(remove_gone(name)).rowcount
     added = connection.execute(add_new(name, shape.columns)).rowcount
     connection.execute("DROP TABLE pg_temp.differing")

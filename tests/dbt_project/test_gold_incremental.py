@@ -67,7 +67,9 @@ def make_batches(seed: int, count: int) -> list[Batch]:
     ]
     for name, rows in (("sessions", world.sessions), ("customers", world.customers), ("products", products)):
         for row in rows:
-            versions = sorted({rng.choices(range(count), weights)[0], *([0] if rng.random() < 0.5 else [])})
+            # of products, which are few, some are named later
+            latest = rng.choices(range(count), None if name == "products" else weights)[0]
+            versions = sorted({latest, *([0] if rng.random() < 0.5 else [])})
             for number in versions:
                 last = number == versions[-1]
                 batches[number].entities[name][row[KEYS[name]]] = row if last else earlier(name, row)

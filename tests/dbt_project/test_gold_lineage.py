@@ -31,7 +31,7 @@ BY_HAND = {
         "silver_transactions.amount_base",
     },
     ("gold_churn_by_segment", "customers_before"): {"silver_transactions (rows)"},
-    ("gold_cohort_analysis", "active"): {"silver_transactions.customer_id"},
+    ("gold_cohort_analysis", "active"): {"silver_transactions (rows)"},
     ("gold_customer_analytics", "country"): {"silver_customers.country", "silver_sessions.country"},
     ("gold_customer_analytics", "acquisition_channel"): {"silver_sessions.channel"},
     ("gold_customer_analytics", "churn_risk"): {"customer_lifetimes.p_alive"},

@@ -10,31 +10,23 @@ last_hour as (
     from {{ ref('stg_run') }}
 ),
 
-hours as (
-    select
-        weeks.ago,
-        last_hour.began - weeks.ago * interval '168 hours' as began
-    from last_hour
-    cross join (values (0), (1), (2)) as weeks (ago)
-),
-
-counted as (
-    select
-        hours.ago,
-        count(*) as found
-    from hours
-    inner join {{ model }} as rows_of_hour
-        on
-            rows_of_hour.{{ instant }} >= hours.began
-            and rows_of_hour.{{ instant }} < hours.began + interval '1 hour'
-    group by hours.ago
+ages as (
+    select (select began from last_hour) - {{ instant }} as age
+    from {{ model }}
+    where
+        {{ instant }} >= (select began - interval '336 hours' from last_hour)
+        and {{ instant }} < (select began + interval '1 hour' from last_hour)
 ),
 
 compared as (
     select
-        coalesce(max(found) filter (where ago = 0), 0) as found,
-        coalesce(sum(found) filter (where ago > 0), 0) / 2.0 as mean
-    from counted
+        count(*) filter (where age <= interval '0') as found,
+        count(*) filter (
+            where
+            (age > interval '167 hours' and age <= interval '168 hours')
+            or (age > interval '335 hours' and age <= interval '336 hours')
+        ) / 2.0 as mean
+    from ages
 )
 
 select

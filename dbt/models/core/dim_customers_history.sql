@@ -1,3 +1,10 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='changed',
+    meta={'changed': ['customer', 'customer_id']},
+    indexes=[{'columns': ['customer_id']}]
+) }}
+
 with
 events as (
     select
@@ -8,6 +15,7 @@ events as (
         marketing_opt_in_written,
         case event_type when 'signup' then false when 'account_deleted' then true end as deletion_written
     from {{ ref('stg_customer_events') }}
+    where {{ changed('customer', 'customer_id') }}
 ),
 
 -- as in the profile, each field is written on its own, and what an event does not name stays

@@ -3,27 +3,25 @@ catalogue as (
     select * from {{ ref('stg_products') }}
 ),
 
-items as (
-    select * from {{ ref('fct_order_items') }}
-),
-
 -- what is sold or looked at without a catalogue entry is a product too
 seen as (
     select product_id from catalogue
     union
-    select product_id from items
+    select product_id from {{ ref('fct_order_items') }}
     where product_id is not null
     union
     select product_id from {{ ref('int_product_days') }}
 ),
 
+-- what it was sold as the last time, where the catalogue does not say
 sold_as as (
-    select distinct on (product_id)
-        product_id,
-        category
-    from items
-    where product_id is not null
-    order by product_id asc, ordered_on desc, order_id asc, line_number asc
+    select distinct on (items.product_id)
+        items.product_id,
+        items.category
+    from {{ ref('fct_order_items') }} as items
+    left join catalogue on items.product_id = catalogue.product_id
+    where items.product_id is not null and catalogue.category is null
+    order by items.product_id asc, items.ordered_on desc, items.order_id asc, items.line_number asc
 ),
 
 final as (

@@ -11,13 +11,22 @@ grains as (
     select * from (values ('day'), ('month')) as grains (grain)
 ),
 
+booked_days as (
+    select
+        booked_on as day,
+        sum(amount) as revenue,
+        count(*) filter (where kind = 'purchase') as orders
+    from {{ ref('fct_bookings') }}
+    group by booked_on
+),
+
 booked as (
     select
         grains.grain,
-        date_trunc(grains.grain, bookings.booked_on::timestamp)::date as period_start,
-        sum(bookings.amount) as revenue,
-        count(*) filter (where bookings.kind = 'purchase') as orders
-    from {{ ref('fct_bookings') }} as bookings
+        date_trunc(grains.grain, booked_days.day::timestamp)::date as period_start,
+        sum(booked_days.revenue) as revenue,
+        sum(booked_days.orders)::bigint as orders
+    from booked_days
     cross join grains
     group by 1, 2
 ),
@@ -68,13 +77,22 @@ active_steps as (
     group by grain, period_start
 ),
 
+visited_days as (
+    select
+        started_on as day,
+        count(*) as sessions,
+        count(*) filter (where purchases > 0) as sessions_with_purchase
+    from {{ ref('fct_sessions') }}
+    group by started_on
+),
+
 visited as (
     select
         grains.grain,
-        date_trunc(grains.grain, sessions.started_on::timestamp)::date as period_start,
-        count(*) as sessions,
-        count(*) filter (where sessions.purchases > 0) as sessions_with_purchase
-    from {{ ref('fct_sessions') }} as sessions
+        date_trunc(grains.grain, visited_days.day::timestamp)::date as period_start,
+        sum(visited_days.sessions)::bigint as sessions,
+        sum(visited_days.sessions_with_purchase)::bigint as sessions_with_purchase
+    from visited_days
     cross join grains
     group by 1, 2
 ),
@@ -93,23 +111,27 @@ moved as (
 ),
 
 -- straight from the subscriptions, so that the movements have something to be tested against
+mrr_days as (
+    select
+        {{ utc_date('active_from') }} as day,
+        sum(mrr) as step
+    from {{ ref('int_subscription_spells') }}
+    group by 1
+    union all
+    select
+        {{ utc_date('active_to') }} as day,
+        -sum(mrr) as step
+    from {{ ref('int_subscription_spells') }}
+    where active_to is not null
+    group by 1
+),
+
 mrr_steps as (
     select
         grains.grain,
-        {{ period_start('grains.grain', 'steps.stepped_at') }} as period_start,
-        sum(steps.step) as step
-    from (
-        select
-            active_from as stepped_at,
-            mrr as step
-        from {{ ref('int_subscription_spells') }}
-        union all
-        select
-            active_to as stepped_at,
-            -mrr as step
-        from {{ ref('int_subscription_spells') }}
-        where active_to is not null
-    ) as steps
+        date_trunc(grains.grain, mrr_days.day::timestamp)::date as period_start,
+        sum(mrr_days.step) as step
+    from mrr_days
     cross join grains
     group by 1, 2
 ),

@@ -31,26 +31,46 @@ followed as (
     from spans
     inner join months
         on
-            spans.first_period < months.period_start
-            and coalesce(spans.last_period, 'infinity') >= (months.period_start - interval '1 month')::date
+            spans.first_period <= months.previous_start
+            and coalesce(spans.last_period, 'infinity') >= months.previous_start
+),
+
+combined as (
+    select
+        followed.month,
+        followed.is_complete,
+        customers.country,
+        customers.acquisition_channel,
+        rfm.segment,
+        count(*) as customers_before,
+        count(*) filter (where followed.is_churned) as customers_churned
+    from followed
+    inner join customers on followed.customer_id = customers.customer_id
+    left join rfm on followed.month = rfm.month and followed.customer_id = rfm.customer_id
+    group by
+        followed.month,
+        followed.is_complete,
+        customers.country,
+        customers.acquisition_channel,
+        rfm.segment
 ),
 
 segmented as (
     select
-        followed.month,
-        followed.is_complete,
-        followed.is_churned,
+        combined.month,
+        combined.is_complete,
+        combined.customers_before,
+        combined.customers_churned,
         dimensions.dimension,
         coalesce(dimensions.value, '(none)') as value
-    from followed
-    inner join customers on followed.customer_id = customers.customer_id
-    left join rfm on followed.month = rfm.month and followed.customer_id = rfm.customer_id
-    cross join lateral (
-        values
-        ('country', customers.country),
-        ('channel', customers.acquisition_channel),
-        ('rfm_segment', rfm.segment)
-    ) as dimensions (dimension, value)
+    from combined
+    cross join
+        lateral (
+            values
+            ('country', combined.country),
+            ('channel', combined.acquisition_channel),
+            ('rfm_segment', combined.segment)
+        ) as dimensions (dimension, value)
 ),
 
 counted as (
@@ -59,8 +79,8 @@ counted as (
         is_complete,
         dimension,
         value,
-        count(*) as customers_before,
-        count(*) filter (where is_churned) as customers_churned
+        sum(customers_before)::bigint as customers_before,
+        sum(customers_churned)::bigint as customers_churned
     from segmented
     group by month, is_complete, dimension, value
 ),

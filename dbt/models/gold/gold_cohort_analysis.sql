@@ -27,12 +27,12 @@ cohorts as (
 booked as (
     select
         members.cohort_month,
-        date_trunc('month', bookings.booked_on::timestamp)::date as month,
-        count(distinct bookings.customer_id) filter (where bookings.kind = 'purchase') as active,
-        sum(bookings.amount) as revenue
-    from {{ ref('fct_bookings') }} as bookings
-    inner join members on bookings.customer_id = members.customer_id
-    group by 1, 2
+        booked.month,
+        count(*) filter (where booked.orders > 0) as active,
+        sum(booked.revenue) as revenue
+    from {{ ref('int_customer_months') }} as booked
+    inner join members on booked.customer_id = members.customer_id
+    group by members.cohort_month, booked.month
 ),
 
 -- every cohort has every month up to as_of

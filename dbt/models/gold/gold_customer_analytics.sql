@@ -1,3 +1,5 @@
+{{ config(indexes=[{'columns': ['customer_id'], 'unique': true}]) }}
+
 with
 run as (
     select * from {{ ref('stg_run') }}
@@ -26,15 +28,21 @@ subscriptions as (
     group by customer_id
 ),
 
+orders as (
+    select * from {{ ref('int_customer_orders') }}
+),
+
 visits as (
+    select * from {{ ref('int_customer_visits') }}
+),
+
+recent_visits as (
     select
-        sessions.customer_id,
-        count(*) filter (where sessions.started_at >= run.as_of - interval '720 hours') as sessions_30d,
-        max(sessions.started_at) as last_session_at
-    from {{ ref('fct_sessions') }} as sessions
-    cross join run
-    where sessions.customer_id is not null
-    group by sessions.customer_id
+        customer_id,
+        count(*) as sessions_30d
+    from {{ ref('fct_sessions') }}
+    where started_at >= (select run.as_of - interval '720 hours' from run) and customer_id is not null
+    group by customer_id
 ),
 
 payments as (
@@ -43,15 +51,6 @@ payments as (
 
 lifetimes as (
     select * from {{ source('lifetimes', 'customer_lifetimes') }}
-),
-
-categories as (
-    select distinct on (customer_id)
-        customer_id,
-        category
-    from {{ ref('fct_order_items') }}
-    group by customer_id, category
-    order by customer_id asc, sum(purchased) desc, category asc
 ),
 
 final as (
@@ -87,9 +86,9 @@ final as (
         coalesce(subscriptions.mrr, 0)::numeric(18, 2) as mrr,
         subscriptions.plan,
         subscriptions.subscribed_since,
-        coalesce(visits.sessions_30d, 0)::bigint as sessions_30d,
+        coalesce(recent_visits.sessions_30d, 0)::bigint as sessions_30d,
         visits.last_session_at,
-        categories.category as favourite_category,
+        orders.favourite_category,
         run.copied_at as dbt_updated_at
     from customers
     cross join run
@@ -98,8 +97,9 @@ final as (
     left join lifetimes on customers.customer_id = lifetimes.customer_id
     left join rfm on customers.customer_id = rfm.customer_id
     left join subscriptions on customers.customer_id = subscriptions.customer_id
+    left join orders on customers.customer_id = orders.customer_id
     left join visits on customers.customer_id = visits.customer_id
-    left join categories on customers.customer_id = categories.customer_id
+    left join recent_visits on customers.customer_id = recent_visits.customer_id
 )
 
 select * from final

@@ -1,3 +1,5 @@
+{{ config(indexes=[{'columns': ['customer_id'], 'unique': true}]) }}
+
 with
 run as (
     select
@@ -20,28 +22,24 @@ totals as (
 ordered as (
     select
         orders.customer_id,
-        count(*) filter (where orders.ordered_at >= run.months_ago_3) as orders_3m,
-        count(*) filter (
-            where orders.ordered_at >= run.months_ago_6 and orders.ordered_at < run.months_ago_3
-        ) as orders_3m_before
+        count(*) filter (where orders.ordered_at >= (select run.months_ago_3 from run)) as orders_3m,
+        count(*) filter (where orders.ordered_at < (select run.months_ago_3 from run)) as orders_3m_before
     from {{ ref('fct_orders') }} as orders
-    cross join run
+    where orders.ordered_at >= (select run.months_ago_6 from run)
     group by orders.customer_id
 ),
 
 visited as (
+    select * from {{ ref('int_customer_visits') }}
+),
+
+visited_recently as (
     select
         sessions.customer_id,
-        count(*) filter (where sessions.started_at >= run.days_ago_30) as sessions_30d,
-        count(*) filter (
-            where sessions.started_at >= run.days_ago_60 and sessions.started_at < run.days_ago_30
-        ) as sessions_30d_before,
-        count(*) filter (where sessions.carts > 0) as sessions_with_cart,
-        count(*) filter (where sessions.carts > 0 and sessions.purchases = 0) as sessions_abandoned,
-        max(sessions.started_at) as last_session_at
+        count(*) filter (where sessions.started_at >= (select run.days_ago_30 from run)) as sessions_30d,
+        count(*) filter (where sessions.started_at < (select run.days_ago_30 from run)) as sessions_30d_before
     from {{ ref('fct_sessions') }} as sessions
-    cross join run
-    where sessions.customer_id is not null
+    where sessions.started_at >= (select run.days_ago_60 from run) and sessions.customer_id is not null
     group by sessions.customer_id
 ),
 
@@ -58,14 +56,15 @@ counted as (
         coalesce(totals.orders, 0) as orders,
         coalesce(ordered.orders_3m, 0) as orders_3m,
         coalesce(ordered.orders_3m_before, 0) as orders_3m_before,
-        coalesce(visited.sessions_30d, 0) as sessions_30d,
-        coalesce(visited.sessions_30d_before, 0) as sessions_30d_before,
+        coalesce(visited_recently.sessions_30d, 0) as sessions_30d,
+        coalesce(visited_recently.sessions_30d_before, 0) as sessions_30d_before,
         coalesce(visited.sessions_with_cart, 0) as sessions_with_cart,
         coalesce(visited.sessions_abandoned, 0) as sessions_abandoned
     from customers
     left join totals on customers.customer_id = totals.customer_id
     left join ordered on customers.customer_id = ordered.customer_id
     left join visited on customers.customer_id = visited.customer_id
+    left join visited_recently on customers.customer_id = visited_recently.customer_id
 ),
 
 final as (

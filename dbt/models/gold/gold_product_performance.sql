@@ -1,3 +1,12 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='changed',
+    on_schema_change='fail',
+    meta={'changed': ['product_day', 'day']},
+    indexes=[{'columns': ['product_id', 'day']}],
+    pre_hook="{{ affect_days_of_renamed() }}"
+) }}
+
 with
 run as (
     select * from {{ ref('stg_run') }}
@@ -9,7 +18,7 @@ products as (
 
 interactions as (
     select * from {{ ref('int_product_days') }}
-    where interactions > 0
+    where interactions > 0 and {{ changed('product_day', 'day') }}
 ),
 
 sold as (
@@ -19,7 +28,7 @@ sold as (
         sum(purchases) as purchases,
         sum(revenue) as revenue
     from {{ ref('int_product_bookings') }}
-    where product_id is not null
+    where product_id is not null and {{ changed('product_day', 'day') }}
     group by product_id, day
 ),
 

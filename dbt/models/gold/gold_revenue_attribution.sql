@@ -1,3 +1,11 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='changed',
+    on_schema_change='fail',
+    meta={'changed': ['booked_day', 'day']},
+    indexes=[{'columns': ['day']}]
+) }}
+
 with
 run as (
     select * from {{ ref('stg_run') }}
@@ -5,6 +13,7 @@ run as (
 
 credits as (
     select * from {{ ref('int_attribution_credits') }}
+    where {{ changed('booked_day', 'booked_on') }}
 ),
 
 booked as (

@@ -24,8 +24,7 @@ logs as (
         inner join {{ source('changes', 'affected_minutes') }} as changed
             on
                 logs.service = changed.service
-                and logs.occurred_at >= changed.minute
-                and logs.occurred_at < changed.minute + interval '1 minute'
+                and {{ utc_minute('logs.occurred_at') }} = {{ utc_minute('changed.minute') }}
     {%- endif %}
     group by 1, 2
 ),

@@ -16,11 +16,18 @@ reached as (
     union
     select others.customer_id
     from reached
-    inner join {{ ref('stg_transactions') }} as own on reached.customer_id = own.customer_id
+    cross join
+        lateral (
+            select distinct
+                transactions.order_id,
+                transactions.subscription_id
+            from {{ ref('stg_transactions') }} as transactions
+            where reached.customer_id = transactions.customer_id
+        ) as own
     cross join lateral (
         select same_order.customer_id from {{ ref('stg_transactions') }} as same_order
         where own.order_id = same_order.order_id
-        union all
+        union
         select same_subscription.customer_id from {{ ref('stg_transactions') }} as same_subscription
         where own.subscription_id = same_subscription.subscription_id
     ) as others

@@ -1,18 +1,12 @@
-with
-source as (
-    select * from {{ source('snapshot', 'snapshot_customers') }}
-),
+{{ config(meta={'changed': ['copied', 'copied_at']}) }}
 
-final as (
-    select
-        customer_id,
-        country,
-        created_at,
-        marketing_opt_in,
-        first_seen_at,
-        last_seen_at,
-        is_deleted
-    from source
-)
-
-select * from final
+select
+    customer_id,
+    country,
+    created_at,
+    marketing_opt_in,
+    first_seen_at,
+    last_seen_at,
+    is_deleted,
+    copied_at
+from {{ source('snapshot', 'snapshot_customers') }}

@@ -1,14 +1,8 @@
-with
-source as (
-    select * from {{ source('snapshot', 'snapshot_identities') }}
-),
+{{ config(meta={'changed': ['copied', 'copied_at']}) }}
 
-final as (
-    select
-        anonymous_id,
-        customer_id,
-        seen_at
-    from source
-)
-
-select * from final
+select
+    anonymous_id,
+    customer_id,
+    seen_at,
+    copied_at
+from {{ source('snapshot', 'snapshot_identities') }}

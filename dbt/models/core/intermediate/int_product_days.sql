@@ -6,6 +6,20 @@
 ) }}
 
 with
+product_events as (
+    select
+        events.*,
+        {{ utc_date('events.occurred_at') }} as day
+    from {{ ref('stg_product_events') }} as events
+    {% if goes_on() -%}
+        inner join {{ source('changes', 'affected_product_days') }} as changed
+            on
+                events.product_id = changed.product_id
+                and {{ utc_date('events.occurred_at') }} = changed.day
+    {%- endif %}
+    where events.product_id is not null
+),
+
 runaways as (
     select
         visitor_id,
@@ -16,31 +30,20 @@ runaways as (
 ),
 
 of_bots as (
-    select distinct events.event_id
-    from {{ ref('stg_product_events') }} as events
+    select distinct product_events.event_id
+    from product_events
     inner join runaways
         on
-            events.visitor_id = runaways.visitor_id
-            and events.occurred_at between runaways.started_at and runaways.ended_at
+            product_events.visitor_id = runaways.visitor_id
+            and product_events.occurred_at between runaways.started_at and runaways.ended_at
 ),
 
 events as (
     select
-        events.product_id,
-        {{ utc_date('events.occurred_at') }} as day,
-        events.event_type,
-        events.rating,
-        events.is_bot or of_bots.event_id is not null as is_of_bots
-    from {{ ref('stg_product_events') }} as events
-    {% if goes_on() -%}
-        inner join {{ source('changes', 'affected_product_days') }} as changed
-            on
-                events.product_id = changed.product_id
-                and events.occurred_at >= {{ utc_instant('changed.day') }}
-                and events.occurred_at < {{ utc_instant('changed.day + 1') }}
-    {%- endif %}
-    left join of_bots on events.event_id = of_bots.event_id
-    where events.product_id is not null
+        product_events.*,
+        product_events.is_bot or of_bots.event_id is not null as is_of_bots
+    from product_events
+    left join of_bots on product_events.event_id = of_bots.event_id
 ),
 
 final as (

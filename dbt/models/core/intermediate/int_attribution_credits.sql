@@ -2,7 +2,9 @@
     materialized='incremental',
     incremental_strategy='changed',
     meta={'changed': ['customer', 'customer_id']},
-    indexes=[{'columns': ['customer_id']}]
+    indexes=[{'columns': ['customer_id']}, {'columns': ['booked_on']}],
+    pre_hook="{{ keep_rows() }}",
+    post_hook="{{ affect_different('booked_day', 'booked_on::text') }}"
 ) }}
 
 with

@@ -3,8 +3,8 @@
     incremental_strategy='changed',
     meta={'changed': ['customer', 'customer_id']},
     indexes=[{'columns': ['customer_id']}],
-    pre_hook="{{ keep_months() }}",
-    post_hook="{{ affect_months() }}"
+    pre_hook="{{ keep_rows() }}",
+    post_hook="{{ affect_different('month', 'month::text') }}"
 ) }}
 
 with

@@ -2,7 +2,9 @@
     materialized='incremental',
     incremental_strategy='changed',
     meta={'changed': ['customer', 'customer_id']},
-    indexes=[{'columns': ['customer_id']}]
+    indexes=[{'columns': ['customer_id']}, {'columns': ['product_id', 'day']}],
+    pre_hook="{{ keep_rows() }}",
+    post_hook="{{ affect_different('product_day', 'product_id, day') }}"
 ) }}
 
 with
