@@ -23,7 +23,7 @@ from confluent_kafka.admin import AdminClient
 
 from bench.stage.broker import running_broker
 from bench.stage.measure import Bench, Input, RunError, run
-from bench.stage.systems import find_systems, versions
+from bench.stage.systems import HEAP_MB, find_systems, versions
 from bench.stage.workload import CUSTOMERS, PARTITIONS, WrongResultError, expected_outcome, fill
 from pipeline.errors import LocalError
 from streams.topics import Topic, declare_topics
@@ -53,7 +53,7 @@ def measure(
         RunError: a system came to nothing.
         WrongResultError: a system gave something wrong.
     """
-    systems = find_systems(given.peers, folder / "classes")
+    systems = find_systems(given.peers, folder / "classes", given.heap_mb)
     chosen = [system for system in systems if not given.systems or system.name in given.systems.split(",")]
     with running_broker(folder / "home") as (bootstrap, broker_pid):
         bench = Bench(bootstrap, broker_pid, given.logs)
@@ -124,6 +124,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--systems", default="", help="names, by commas; all if none are given")
     parser.add_argument("--peers", type=Path, default=ROOT / ".venv-bench" / "bin" / "python")
+    parser.add_argument("--heap-mb", type=int, default=HEAP_MB, help="of Kafka Streams")
     parser.add_argument("--json", type=Path, required=True, help="where figures are written")
     parser.add_argument("--add", action="store_true", help="add to the rounds that are in the file of --json")
     given = parser.parse_args()

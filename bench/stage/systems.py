@@ -18,6 +18,7 @@ COMPILER_ARTIFACT: Final = "org.eclipse.jdt:ecj:3.42.0"
 """A compiler that runs on a Java without one."""
 SLOW: Final = 1 / 8
 VERY_SLOW: Final = 1 / 40
+HEAP_MB: Final = 512
 
 
 @dataclass(frozen=True)
@@ -58,15 +59,16 @@ class System:
     commits: bool = True
 
 
-def find_systems(peers: Path, classes: Path) -> list[System]:
+def find_systems(peers: Path, classes: Path, heap_mb: int = HEAP_MB) -> list[System]:
     """Give the systems.
 
     Args:
         peers: the interpreter of the virtual environment that has the peers in Python.
         classes: where compiled Java is put.
+        heap_mb: what Kafka Streams is given; beside it come RocksDB's caches.
     """
     own = sys.executable
-    java = _compiled(classes)
+    java = _compiled(classes, heap_mb)
 
     def python(interpreter: str, module: str, processes: int = 1) -> Callable[[Job], Sequence[Sequence[str]]]:
         return lambda job: [
@@ -98,7 +100,7 @@ def find_systems(peers: Path, classes: Path) -> list[System]:
     ]
 
 
-def _compiled(classes: Path) -> list[str]:
+def _compiled(classes: Path, heap_mb: int) -> list[str]:
     """Compile the stage of Kafka Streams; gives how its program is started, up to the class."""
     java = find_java()
     jars = [str(jar) for jar in jgo.build(STREAMS_ARTIFACT, cache_dir=CACHE).all_jars]
@@ -108,10 +110,7 @@ def _compiled(classes: Path) -> list[str]:
         [java, "-jar", compiler, "-21", "-nowarn", "-cp", classpath, "-d", str(classes), str(JAVA_SOURCE)],
         check=True,
     )
-    return [java, *JAVA_OPTIONS, "-cp", f"{classes}:{classpath}"]
-
-
-JAVA_OPTIONS: Final = ("-Xms512m", "-Xmx512m", "-XX:+UseParallelGC")
+    return [java, f"-Xms{heap_mb}m", f"-Xmx{heap_mb}m", "-XX:+UseParallelGC", "-cp", f"{classes}:{classpath}"]
 
 
 def versions(peers: Path) -> dict[str, str]:

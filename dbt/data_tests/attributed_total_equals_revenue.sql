@@ -1,8 +1,16 @@
 -- Under every model each day's credit is the day's revenue, and a whole number of orders is credited.
 with
-metrics as (
-    select * from {{ ref('gold_business_metrics') }}
-    where grain = 'day'
+booked as (
+    select
+        metrics.period_start as day,
+        models.model,
+        metrics.revenue,
+        metrics.orders
+    from {{ ref('gold_business_metrics') }} as metrics
+    cross join (
+        values ('first'), ('last'), ('last_non_direct'), ('linear'), ('position'), ('time_decay')
+    ) as models (model)
+    where metrics.grain = 'day'
 ),
 
 credited as (
@@ -16,14 +24,14 @@ credited as (
 )
 
 select
-    credited.day,
-    credited.model,
+    day,
+    model,
     credited.revenue,
-    metrics.revenue as booked,
+    booked.revenue as booked,
     credited.conversions,
-    metrics.orders
-from credited
-left join metrics on credited.day = metrics.period_start
+    booked.orders
+from booked
+full join credited using (day, model)
 where
-    credited.revenue is distinct from metrics.revenue
-    or abs(credited.conversions - metrics.orders) > 0.01
+    coalesce(credited.revenue, 0) <> coalesce(booked.revenue, 0)
+    or abs(coalesce(credited.conversions, 0) - coalesce(booked.orders, 0)) > 0.01

@@ -47,7 +47,6 @@
         'as_of': 'timestamptz',
         'copied_at': 'timestamptz',
         'to_xid': 'xid8',
-        'since': 'timestamptz',
         'as_of_before': 'timestamptz',
         'is_built': 'boolean not null default false',
         'pending_since': 'timestamptz',
@@ -60,10 +59,16 @@
     create unlogged table if not exists staging.affected_product_days (
         product_id text, day date, primary key (product_id, day)
     );
+    create unlogged table if not exists staging.affected_sold_days (
+        product_id text, day date, primary key (product_id, day)
+    );
     create unlogged table if not exists staging.affected_minutes (
         service text, minute timestamptz, primary key (service, minute)
     );
-    create unlogged table if not exists staging.affected_rows (relation text primary key, condition text);
+    create unlogged table if not exists staging.later_facts (
+        relation text, event_id uuid, happens_at timestamptz, primary key (relation, event_id)
+    );
+    create unlogged table if not exists staging.made_again (relation text primary key, condition text);
 {%- endmacro %}
 
 {#
@@ -71,12 +76,12 @@
 
     A transaction that was running at the last copy, or began later, has noted its changes under an xid from then on.
     Facts that it wrote carry the same transaction's time as those notes (both are now()), so the earliest of those
-    times says from where on facts are new. Facts that were not before `as_of` then are carried on by `since`.
+    times says from where on facts are new. Facts that were not before `as_of` then are in staging.later_facts.
 #}
 {% macro begin_run() -%}
     create temporary table run_before on commit drop as
-    select as_of, to_xid, since, is_built, pending_since, project, seeds from staging.snapshot_run;
-    truncate staging.snapshot_run, staging.affected_rows;
+    select as_of, to_xid, is_built, pending_since, project, seeds from staging.snapshot_run;
+    truncate staging.snapshot_run, staging.made_again;
     insert into staging.snapshot_run (
         as_of, copied_at, to_xid, as_of_before, pending_since, project, seeds
     )
@@ -93,27 +98,29 @@
     where xid >= coalesce((select to_xid from run_before), '0'::xid8)
     group by kind, key;
     create temporary table new_since on commit drop as
-    select least((select since from run_before), (select min(at) from changes)) as since;
+    select min(at) as since from changes;
     do $$ begin
         if {{ 'true' if flags.FULL_REFRESH else 'false' }} or (select is_built from run_before) then
-            truncate staging.affected_keys, staging.affected_product_days, staging.affected_minutes;
+            truncate staging.affected_keys, staging.affected_product_days, staging.affected_sold_days,
+                staging.affected_minutes;
         end if;
     end $$;
 {%- endmacro %}
 
-{# Facts that are not to be seen yet are looked for again by the next run. #}
+{# Note the facts that are not to be seen yet, and forget those that are. #}
 {% macro end_run() -%}
-    update staging.snapshot_run set since = (
-        select min(loaded_at) from (
-            {% for table in silver_tables() if table.is_fact %}
-                select loaded_at from {{ source('silver', 'silver_' ~ table.name) }}
-                where
-                    {{ table.instant }} >= (select as_of from staging.snapshot_run)
-                    {% if not flags.FULL_REFRESH %}and loaded_at >= (select since from new_since){% endif %}
-                {% if not loop.last %}union all{% endif %}
-            {% endfor %}
-        ) as later
-    );
+    delete from staging.later_facts
+    where {{ 'true' if flags.FULL_REFRESH else 'happens_at < (select as_of from staging.snapshot_run)' }};
+    {% for table in silver_tables() if table.is_fact %}
+        insert into staging.later_facts (relation, event_id, happens_at)
+        select '{{ table.name }}', event_id, {{ table.instant }}
+        from {{ source('silver', 'silver_' ~ table.name) }}
+        where
+            {{ table.instant }} >= (select as_of from staging.snapshot_run)
+            {% if not flags.FULL_REFRESH %}and loaded_at >= (select since from new_since){% endif %}
+        on conflict do nothing;
+    {% endfor %}
+    analyze staging.later_facts;
 {%- endmacro %}
 
 {% macro copy_name(table) -%}
@@ -224,7 +231,7 @@
         and {{ column }} in (select key from staging.affected_keys where kind = '{{ kind }}');
 {%- endmacro %}
 
-{# Facts never change: those that are not here yet are new. #}
+{# Facts never change: those that are not here yet are new, or were not to be seen before. #}
 {% macro copy_facts(table) -%}
     with
     added as (
@@ -234,6 +241,13 @@
         where
             loaded_at >= (select since from new_since)
             and {{ table.instant }} < (select as_of from staging.snapshot_run)
+        union all
+        select {{ table.columns | join(', ') }}
+        from {{ source('silver', 'silver_' ~ table.name) }}
+        where event_id in (
+            select event_id from staging.later_facts
+            where relation = '{{ table.name }}' and happens_at < (select as_of from staging.snapshot_run)
+        )
         on conflict do nothing
         returning *
     )

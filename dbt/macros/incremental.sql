@@ -5,6 +5,9 @@
     [person, person_id]. It reads from its inputs what it needs for those alone, by `changed(kind, column)`. Each row
     must depend only on rows of the same thing (customers who share orders or subscriptions are one thing), and on
     nothing that moves with time. Then the result is that of a full refresh.
+
+    A model that notes things of a kind (by `affect_...`) must be built before every model that reads that kind begins:
+    they would delete rows that they have not made again. `test_gold_incremental.py` holds that.
 #}
 {% macro changed(kind, column) -%}
     {%- if not execute -%}
@@ -47,6 +50,12 @@
         (product_id, {{ column }}) in (
             select changed.product_id, changed.day from staging.affected_product_days as changed
         )
+    {%- elif kind == 'sold_day' -%}
+        (product_id, {{ column }}) in (
+            select changed.product_id, changed.day from staging.affected_product_days as changed
+            union all
+            select sold.product_id, sold.day from staging.affected_sold_days as sold
+        )
     {%- elif kind == 'booked_day' -%}
         {{ column }} in (select changed.key::date from staging.affected_keys as changed where changed.kind = 'booked_day')
     {%- elif kind == 'copied' -%}
@@ -61,7 +70,7 @@
     {%- set kind, column = config.get('meta')['changed'] -%}
     {%- set columns = get_quoted_csv(arg_dict['dest_columns'] | map(attribute='name')) -%}
     {#- for `pipeline gold`, which publishes only what may differ -#}
-    insert into staging.affected_rows (relation, condition)
+    insert into staging.made_again (relation, condition)
     values ('{{ this.identifier }}', $condition${{ changed(kind, column) }}$condition$)
     on conflict (relation) do update set condition = excluded.condition;
     delete from {{ arg_dict['target_relation'] }} where {{ changed(kind, column) }};
@@ -95,13 +104,18 @@
 {#
     Note which things of a kind have rows here that are not what they were: most of what is made again comes out the
     same. `key` says which thing a row is of.
+
+    If the table is made whole, what it was is not known: no build may go on from here. A full refresh of all says at
+    its end that one may.
 #}
 {% macro affect_different(kind, key) -%}
-    {%- if goes_on() -%}
+    {%- if not goes_on() -%}
+        update staging.snapshot_run set project = null
+    {%- else -%}
         {%- set rows_now = 'select * from %s where %s' % (this, changed(*config.get('meta')['changed'])) -%}
-        {%- set is_product_day = kind == 'product_day' -%}
-        insert into staging.{{ 'affected_product_days (product_id, day)' if is_product_day else 'affected_keys (kind, key)' }}
-        select distinct {{ key if is_product_day else "'%s', %s" % (kind, key) }}
+        {%- set is_sold_day = kind == 'sold_day' -%}
+        insert into staging.{{ 'affected_sold_days (product_id, day)' if is_sold_day else 'affected_keys (kind, key)' }}
+        select distinct {{ key if is_sold_day else "'%s', %s" % (kind, key) }}
         from (
             ({{ rows_now }} except all select * from rows_before)
             union all
@@ -115,7 +129,7 @@
 {# Note the days of products that are called something else than they are in this table. #}
 {% macro affect_days_of_renamed() -%}
     {%- if goes_on() -%}
-        insert into staging.affected_product_days (product_id, day)
+        insert into staging.affected_sold_days (product_id, day)
         select performance.product_id, performance.day
         from {{ this }} as performance
         inner join {{ ref('dim_products') }} as products on performance.product_id = products.product_id

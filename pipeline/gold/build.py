@@ -186,7 +186,7 @@ def build_gold(
             gold_as_of=_published_as_of(connection),
         )
         if run.ok:
-            note_done(connection, version)
+            note_done(connection, version, went_on=not anew)
         _record_finish(connection, run, copied)
         _record_checks(url, run_id, outcome.checks)
     return run

@@ -99,8 +99,9 @@ def _publish(connection: Connection, names: Sequence[str], run: Run) -> Publishe
         _lock(connection, [name for name in names if name in live], "ROW EXCLUSIVE")
         _lock(connection, changes.exclusive, "ACCESS EXCLUSIVE")
         _change(connection, changes)
-        as_they_were = live.keys() - set(changes.created) - changes.columns.keys()
-        conditions = {name: known for name, known in _affected(connection).items() if name in as_they_were}
+        # What does not bear our comment was made by somebody, like dbt by hand.
+        as_they_were = live.keys() - {*changes.created, *changes.columns, *changes.unmarked}
+        conditions = {name: known for name, known in _made_again(connection).items() if name in as_they_were}
         written = {name: _write(connection, name, aside[name], conditions.get(name)) for name in names}
         for statement in add_indexes(names, aside, _shapes(connection, GOLD)):
             connection.execute(statement)  # last, as a unique one need not hold of the rows before
@@ -172,14 +173,15 @@ def _change(connection: Connection, changes: Changes) -> None:
         ) from error
 
 
-def _affected(connection: Connection) -> dict[str, str]:
+def _made_again(connection: Connection) -> dict[str, str]:
     """Give, for tables of which only some rows were made again, the condition in SQL that these meet.
 
-    What was affected is kept until it is published, so all other rows are those of the publication before.
+    What was affected is kept until it is published, so all other rows are those of the publication before,
+    unless somebody has changed them in place.
     """
-    if connection.execute("SELECT to_regclass('staging.affected_rows')").fetchone() == (None,):
+    if connection.execute("SELECT to_regclass('staging.made_again')").fetchone() == (None,):
         return {}
-    return dict(connection.execute("SELECT relation, condition FROM staging.affected_rows").fetchall())
+    return dict(connection.execute("SELECT relation, condition FROM staging.made_again").fetchall())
 
 
 def _write(connection: Connection, name: str, shape: Shape, condition: str | None) -> tuple[int, int]:

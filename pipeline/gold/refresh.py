@@ -86,9 +86,19 @@ def has_seeds(connection: Connection, version: Versions) -> bool:
     return bool(connection.scalar(text("SELECT seeds FROM staging.snapshot_run")) == version.seeds)
 
 
-def note_done(connection: Connection, version: Versions) -> None:
-    """Note that all is built from what was copied, and holds: the next build may go on from here."""
+def note_done(connection: Connection, version: Versions, *, went_on: bool) -> None:
+    """Note that all is built from what was copied, and holds: the next build may go on from here.
+
+    Args:
+        connection: to the database, of any isolation.
+        version: of the project.
+        went_on: the build was not made anew; if a model has found then that its table was gone, and has taken
+            the project's version away, nothing is noted.
+    """
     connection.execute(
-        text("UPDATE staging.snapshot_run SET is_built = true, project = :project, seeds = :seeds"),
-        {"project": version.project, "seeds": version.seeds},
+        text("""
+            UPDATE staging.snapshot_run SET is_built = true, project = :project, seeds = :seeds
+            WHERE NOT :went_on OR project IS NOT NULL
+        """),
+        {"project": version.project, "seeds": version.seeds, "went_on": went_on},
     )

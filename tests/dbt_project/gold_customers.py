@@ -1,6 +1,7 @@
 """The rows of gold that are about customers, one by one."""
 
-from collections import defaultdict
+import calendar
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -16,15 +17,11 @@ WINDOW: Final = timedelta(days=30)
 
 def customer_analytics(sums: Sums) -> Expected:
     reference = sums.reference
-    seen: dict[str, datetime] = {}
-    for customer, at in _sightings(sums):
-        seen[customer] = min(at, seen.get(customer, at))
     rfm, risks, mrr = reference.rfm(), reference.payment_risks(), reference.mrr(reference.as_of)
     subscriptions = _active_subscriptions(reference)
     lines = _sales(reference)
     rows: dict[Key, Row] = {}
-    for customer, first_seen_at in seen.items():
-        created_at = sums.profiles.get(customer, {}).get("created_at") or first_seen_at
+    for customer, created_at in _created(sums).items():
         score, risk = rfm.get(customer), risks.get(customer)
         visits, active = sums.visits[customer], subscriptions[customer]
         rows[(customer,)] = {
@@ -48,6 +45,64 @@ def customer_analytics(sums: Sums) -> Expected:
             "favourite_category": _favourite(lines[customer]),
         }
     return Expected(("customer_id",), rows)
+
+
+def customer_features(sums: Sums) -> Expected:
+    reference = sums.reference
+    as_of, today = reference.as_of, reference.as_of.date()
+    refunded: Counter[str] = Counter()
+    for refund in reference.refunds:
+        refunded[refund["customer_id"]] += refund["amount_base"]
+    rows: dict[Key, Row] = {}
+    for customer, created_at in _created(sums).items():
+        orders, visits = sums.orders[customer], sums.visits[customer]
+        ordered = [order["occurred_at"] for order in orders]
+        days = {at.date() for at in ordered}
+        visited = [visit["started_at"] for visit in visits]
+        bought = _now_and_before(ordered, _months_ago(as_of, 3), _months_ago(as_of, 6))
+        came = _now_and_before(visited, as_of - WINDOW, as_of - 2 * WINDOW)
+        with_cart = [visit for visit in visits if visit["carts"]]
+        rows[(customer,)] = {
+            "acquisition_channel": sums.channel(customer),
+            "orders": len(orders),
+            "recency_days": (today - max(days)).days if days else None,
+            "repeat_order_days": len(days) - 1 if days else None,
+            "orders_3m": bought[0],
+            "orders_3m_before": bought[1],
+            "order_trend": ratio(bought[0] - bought[1], bought[1]),
+            "refund_share": ratio(
+                refunded[customer], sum((order["amount_base"] for order in orders), Decimal(0))
+            ),
+            "sessions_30d": came[0],
+            "sessions_30d_before": came[1],
+            "session_trend": ratio(came[0] - came[1], came[1]),
+            "cart_abandonment": ratio(sum(not visit["purchases"] for visit in with_cart), len(with_cart)),
+            "days_since_last_session": (today - max(visited).date()).days if visited else None,
+            "tenure_days": (today - created_at.date()).days,
+        }
+    return Expected(("customer_id",), rows)
+
+
+def _now_and_before(instants: list[datetime], began: datetime, began_before: datetime) -> tuple[int, int]:
+    """Give how many are of a stretch of time, and of the one before it."""
+    return sum(at >= began for at in instants), sum(began_before <= at < began for at in instants)
+
+
+def _months_ago(at: datetime, months: int) -> datetime:
+    """Give the same time of the same day of an earlier month, or of its last day."""
+    year, month = divmod(at.year * 12 + at.month - 1 - months, 12)
+    return at.replace(year=year, month=month + 1, day=min(at.day, calendar.monthrange(year, month + 1)[1]))
+
+
+def _created(sums: Sums) -> dict[str, datetime]:
+    """Give since when customers are there: since they signed up, else since they were seen first."""
+    seen: dict[str, datetime] = {}
+    for customer, at in _sightings(sums):
+        seen[customer] = min(at, seen.get(customer, at))
+    return {
+        customer: sums.profiles.get(customer, {}).get("created_at") or first
+        for customer, first in seen.items()
+    }
 
 
 def _sightings(sums: Sums) -> Iterator[tuple[str, datetime]]:

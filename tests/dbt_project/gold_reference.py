@@ -320,6 +320,7 @@ def stitch(sessions: list[Row], identities: list[Row]) -> list[Row]:
                 visits.append(dict(session))
                 reached = session["ended_at"]
             else:
+                visits[-1]["carts"] += session["carts"]
                 visits[-1]["purchases"] += session["purchases"]
                 reached = max(reached, session["ended_at"])
             visits[-1]["ended_at"] = reached

@@ -8,7 +8,8 @@ from fractions import Fraction
 from typing import Final
 
 from gold_comparison import Expected, Key
-from gold_customers import customer_analytics
+from gold_customers import customer_analytics, customer_features
+from gold_health import system_health
 from gold_products import product_performance
 from gold_reference import MODELS, Reference, Row, month_of, next_month, rounded
 from gold_sums import PAID, Sums, money, ratio, segment_of
@@ -182,9 +183,11 @@ TABLES: Final[Mapping[str, Callable[[Sums], Expected]]] = {
     "gold_cohort_analysis": cohort_analysis,
     "gold_churn_by_segment": churn_by_segment,
     "gold_customer_analytics": customer_analytics,
+    "gold_customer_features": customer_features,
     "gold_revenue_attribution": revenue_attribution,
     "gold_channel_returns": channel_returns,
     "gold_product_performance": product_performance,
+    "gold_system_health": system_health,
 }
 
 

@@ -123,6 +123,7 @@ class _Maker:
                 "started_at": started_at,
                 "ended_at": ended_at,
                 "events": 1 + rng.randint(0, 9),
+                "carts": purchases + (started_at.second % 3 == 0),
                 "purchases": purchases,
                 "channel": channel,
                 "campaign": None if channel == "direct" else rng.choice(["spring", "autumn", None]),
@@ -283,4 +284,6 @@ def copy_rows(connection: psycopg.Connection, table: str, rows: list[Row]) -> No
     with connection.cursor().copy(statement) as copy:
         for row in rows:
             values = [row.get(column) for column in columns]
-            copy.write_row([json.dumps(value) if isinstance(value, list) else value for value in values])
+            copy.write_row(
+                [json.dumps(value) if isinstance(value, list | dict) else value for value in values]
+            )

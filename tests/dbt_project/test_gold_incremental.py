@@ -1,5 +1,6 @@
 """Builds that go on from the one before give what a build from nothing gives, row by row."""
 
+import json
 import random
 import uuid
 from collections.abc import Iterator
@@ -7,15 +8,17 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
-from conftest import migrated_database
+from conftest import Built, migrated_database
 from gold_world import AS_OF, FIRST, Row, copy_rows, fact_rows, make_world
 
 from pipeline.errors import UserError
 from pipeline.gold import build
-from pipeline.gold.build import build_gold
+from pipeline.gold.build import build_gold, write_docs
+from pipeline.gold.publication import PublicationError
 from pipeline.local.platform import LocalPlatform
 from pipeline.settings import Settings
 from sinks.writers.facts_sql import touched_by
@@ -132,14 +135,24 @@ def product_events(rng: random.Random, sessions: list[Row]) -> Iterator[Row]:
 
 
 def customer_events(rng: random.Random, customers: list[Row]) -> Iterator[Row]:
+    """Give account events, several of a customer, some of them in one instant."""
     for number, customer in enumerate(customers):
-        yield {
-            "event_id": uuid.UUID(int=rng.getrandbits(128)),
-            "occurred_at": customer["created_at"] + timedelta(days=rng.randint(0, 9)),
-            "event_type": "customer_updated",
-            # of some the profile never comes
-            "customer_id": f"unheard-{number}" if number % 9 == 0 else customer["customer_id"],
-        }
+        for _ in range(rng.randint(1, 5)):
+            yield {
+                "event_id": uuid.UUID(int=rng.getrandbits(128)),
+                "occurred_at": customer["created_at"] + timedelta(days=3 * rng.randint(0, 3)),
+                "event_type": rng.choice(["signup", "profile_updated", "profile_updated", "account_deleted"]),
+                # of some the profile never comes
+                "customer_id": f"unheard-{number}" if number % 9 == 0 else customer["customer_id"],
+                "changed": {
+                    name: rng.choice(values)
+                    for name, values in {
+                        "country": ["DE", "FR", None],
+                        "marketing_opt_in": [True, False, None],
+                    }.items()
+                    if rng.random() < 0.5
+                },
+            }
 
 
 def write(url: str, batch: Batch) -> None:
@@ -235,6 +248,8 @@ def test_builds_that_go_on_give_what_builds_from_nothing_give(
             write(url_of(settings), batch)
         if number == 1:
             interrupted(going_on, as_of - timedelta(days=10), monkeypatch)
+        if number == len(AS_OFS) - 1:
+            not_published(going_on, as_of - timedelta(hours=1), monkeypatch)
         run = build_gold(going_on, as_of=as_of)
         assert (run.status, run.message) == ("success", "")
         assert was_full(going_on, run.run_id) == (number == 0)
@@ -261,6 +276,17 @@ def interrupted(settings: Settings, as_of: datetime, monkeypatch: pytest.MonkeyP
         patch.setattr(build, "score_customers", killed)
         with pytest.raises(UserError, match="killed"):
             build_gold(settings, as_of=as_of)
+
+
+def not_published(settings: Settings, as_of: datetime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Build all, and do not get as far as to publish it."""
+
+    def refused(*_: object) -> None:
+        raise PublicationError("somebody holds a lock")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(build, "publish", refused)
+        assert build_gold(settings, as_of=as_of).status == "error"
 
 
 def was_full(settings: Settings, run_id: str) -> bool:
@@ -296,3 +322,67 @@ def test_what_does_not_hold_fails_each_build_until_it_is_mended(
             assert run.failed_nodes == (
                 "accepted_values_stg_system_logs_level__debug__info__warning__error__critical",
             )
+
+
+@pytest.fixture(scope="module")
+def nodes(built: Built) -> dict[str, dict[str, Any]]:
+    """The models of the project by name."""
+    page = write_docs(built.settings, project=built.project)
+    manifest = json.loads((page.parent / "manifest.json").read_text())
+    return {node["name"]: node for node in manifest["nodes"].values() if node["resource_type"] == "model"}
+
+
+NOTED_BY = {
+    "person": "int_stitched_sessions",
+    "visitor_of_person": "int_stitched_sessions",
+    "subscriber": "int_subscription_spells",
+    "month_after": "int_customer_months",
+    "booked_day": "int_attribution_credits",
+    "sold_day": "int_product_bookings",
+}
+
+
+@pytest.mark.parametrize("kind", NOTED_BY)
+def test_what_is_affected_is_noted_before_any_model_reads_it(
+    nodes: dict[str, dict[str, Any]], kind: str
+) -> None:
+    """Else a model would delete rows that were noted while it was made, and not make them again."""
+    noting = NOTED_BY[kind]
+    readers = {
+        name
+        for name, node in nodes.items()
+        if f"changed('{kind}'" in node["raw_code"]
+        or (node["config"]["meta"].get("changed") or [""])[0] == kind
+    }
+    assert readers
+    for reader in readers:
+        assert noting in {reader, *ancestors(nodes, reader)}, reader
+
+
+def test_no_other_model_notes_what_is_affected(nodes: dict[str, dict[str, Any]]) -> None:
+    noting = {name for name, node in nodes.items() if "{{ affect_" in node["raw_code"]}
+    # the last one notes for itself alone, before it is made
+    assert noting == {*NOTED_BY.values(), "gold_product_performance"}
+    assert 'pre_hook="{{ affect_days_of_renamed() }}"' in nodes["gold_product_performance"]["raw_code"]
+
+
+def ancestors(nodes: dict[str, dict[str, Any]], name: str) -> set[str]:
+    parents = {parent.rpartition(".")[2] for parent in nodes[name]["depends_on"]["nodes"]} & nodes.keys()
+    return parents.union(*(ancestors(nodes, parent) for parent in parents))
+
+
+def test_after_a_table_was_lost_the_build_after_the_next_is_a_full_one(
+    platform: LocalPlatform, tmp_path: Path
+) -> None:
+    """The next one has nothing to compare with: it cannot say what is affected by what it finds there."""
+    with migrated_database(platform) as url:
+        settings = Settings(_env_file=None, postgres_url=url, home=tmp_path / "home")
+        write(url, make_batches(2, 1)[0])
+        assert build_gold(settings, as_of=AS_OF).published
+        with psycopg.connect(url) as connection:
+            connection.execute("DROP TABLE core.int_attribution_credits")
+        assert [build_gold(settings, as_of=AS_OF).anew for _ in range(3)] == [
+            "",
+            "the build before was of another project, or did not hold",
+            "",
+        ]

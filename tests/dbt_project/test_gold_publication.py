@@ -297,24 +297,24 @@ def test_what_is_no_table_is_not_published(aside: dict[str, Shape], live: dict[s
         find_changes(["t"], aside, live)
 
 
-AFFECTED = "CREATE SCHEMA IF NOT EXISTS staging; DROP TABLE IF EXISTS staging.affected_rows"
+NOTHING_NOTED = "CREATE SCHEMA IF NOT EXISTS staging; DROP TABLE IF EXISTS staging.made_again"
 
 
 @pytest.fixture
 def affected(shelf: Shelf) -> Iterator[Shelf]:
     """A table with two rows, of which it is noted that only those of key 1 were made again."""
     shelf.run(
-        AFFECTED,
+        NOTHING_NOTED,
         "CREATE TABLE gold_next.t (key integer, name text)",
         "INSERT INTO gold_next.t VALUES (1, 'a'), (2, 'b')",
     )
     shelf.publish("t")
     shelf.run(
-        "CREATE TABLE staging.affected_rows (relation text, condition text)",
-        "INSERT INTO staging.affected_rows VALUES ('t', 'key IN (SELECT 1)'), ('other', 'false')",
+        "CREATE TABLE staging.made_again (relation text, condition text)",
+        "INSERT INTO staging.made_again VALUES ('t', 'key IN (SELECT 1)'), ('other', 'false')",
     )
     yield shelf
-    shelf.run(AFFECTED)
+    shelf.run(NOTHING_NOTED)
 
 
 @real
@@ -333,6 +333,7 @@ def test_of_what_was_not_made_again_nothing_is_compared(affected: Shelf) -> None
         ("TRUNCATE gold.t", (2, 0)),
         ("DROP TABLE gold.t", (2, 0)),
         ("ALTER TABLE gold.t DROP COLUMN name", (2, 2)),
+        ("COMMENT ON TABLE gold.t IS NULL; UPDATE gold.t SET name = 'c' WHERE key = 2", (1, 1)),
     ],
 )
 def test_what_somebody_did_to_gold_is_put_right_though_nothing_was_affected(

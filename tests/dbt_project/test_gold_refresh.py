@@ -33,7 +33,7 @@ def connection(platform: LocalPlatform) -> Iterator[Connection]:
                         false AS is_built, NULL AS project, NULL AS seeds
                 """)
             )
-            note_done(connection, VERSION)
+            note_done(connection, VERSION, went_on=False)
             yield connection
         engine.dispose()
 
@@ -60,6 +60,17 @@ def test_a_build_goes_on_from_one_that_was_done(connection: Connection) -> None:
 def test_a_build_makes_everything_anew(connection: Connection, change: str, why: str) -> None:
     connection.execute(text(change))
     assert why in why_anew(connection, VERSION, None)
+
+
+@real
+@pytest.mark.parametrize(("went_on", "why"), [(False, ""), (True, "of another project, or did not hold")])
+def test_where_a_table_was_made_whole_only_a_full_refresh_is_gone_on_from(
+    connection: Connection, went_on: bool, why: str
+) -> None:
+    connection.execute(text("UPDATE staging.snapshot_run SET project = NULL"))
+    note_done(connection, VERSION, went_on=went_on)
+    assert why in why_anew(connection, VERSION, None)
+    assert bool(why) == bool(why_anew(connection, VERSION, None))
 
 
 @real

@@ -2,7 +2,7 @@
     materialized='incremental',
     incremental_strategy='changed',
     on_schema_change='fail',
-    meta={'changed': ['product_day', 'day']},
+    meta={'changed': ['sold_day', 'day']},
     indexes=[{'columns': ['product_id', 'day']}],
     pre_hook="{{ affect_days_of_renamed() }}"
 ) }}
@@ -18,7 +18,7 @@ products as (
 
 interactions as (
     select * from {{ ref('int_product_days') }}
-    where interactions > 0 and {{ changed('product_day', 'day') }}
+    where interactions > 0 and {{ changed('sold_day', 'day') }}
 ),
 
 sold as (
@@ -28,7 +28,7 @@ sold as (
         sum(purchases) as purchases,
         sum(revenue) as revenue
     from {{ ref('int_product_bookings') }}
-    where product_id is not null and {{ changed('product_day', 'day') }}
+    where product_id is not null and {{ changed('sold_day', 'day') }}
     group by product_id, day
 ),
 

@@ -4,7 +4,7 @@
     meta={'changed': ['customer', 'customer_id']},
     indexes=[{'columns': ['customer_id']}, {'columns': ['product_id', 'day']}],
     pre_hook="{{ keep_rows() }}",
-    post_hook="{{ affect_different('product_day', 'product_id, day') }}"
+    post_hook="{{ affect_different('sold_day', 'product_id, day') }}"
 ) }}
 
 with
