@@ -1,5 +1,6 @@
 """What it takes to make tables of gold like those that were built aside: pure, no I/O."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -13,7 +14,7 @@ UPDATED_AT: Final = "dbt_updated_at"
 """Column that two rows with the same content may differ in."""
 MARK: Final = "Published by `pipeline gold`"
 """How the comment of a table begins that is ours: its name might be that of a table of somebody else's."""
-EVERYWHERE: Final = "true"
+EVERYWHERE: Final = sql.SQL("true")
 """Condition, in SQL, that all rows meet."""
 COMMENT: Final = f"{MARK}, which drops it when the project has it no more."
 
@@ -108,7 +109,7 @@ def _alterations(wanted: Mapping[str, str], found: Mapping[str, str]) -> sql.Com
         [
             *(sql.SQL("DROP COLUMN {}").format(sql.Identifier(name)) for name in gone),
             *(
-                sql.SQL("ADD COLUMN {} {}").format(sql.Identifier(name), _as_is(wanted[name]))
+                sql.SQL("ADD COLUMN {} {}").format(sql.Identifier(name), as_is(wanted[name]))
                 for name in fresh
             ),
         ]
@@ -132,21 +133,57 @@ def add_indexes(
     for name in names:
         for index in sorted(aside[name].indexes - live[name].indexes):
             kind, _, definition = index.partition("|")
-            yield sql.SQL("CREATE {} ON {} USING {}").format(_as_is(kind), in_gold(name), _as_is(definition))
+            yield sql.SQL("CREATE {} ON {} USING {}").format(as_is(kind), in_gold(name), as_is(definition))
 
 
-def _as_is(text: str) -> sql.SQL:
+def as_is(text: str) -> sql.SQL:
     """Give what the catalogue says, to be said again."""
     return sql.SQL(text)
 
 
-def find_differences(name: str, columns: Mapping[str, str], condition: str = EVERYWHERE) -> sql.Composed:
+def key_of(aside: Shape, live: Shape) -> tuple[str, ...]:
+    """Give the columns that name a row of a table aside and of the one that readers see; none if none do."""
+    for index in sorted(aside.indexes & live.indexes):
+        if columns := re.fullmatch(r"UNIQUE INDEX\|btree \(([a-z0-9_, ]+)\)", index):
+            return tuple(columns[1].split(", "))
+    return ()
+
+
+def find_keys_of_differing(name: str, columns: Mapping[str, str], key: Sequence[str]) -> sql.Composed:
+    """Give the statement that notes the keys of rows that differ in any bit, or that only one table has.
+
+    It costs a fraction of the comparison as text, which is then left with few rows.
+    """
+    keys = sql.SQL(", ").join(map(sql.Identifier, key))
+    compared = sql.SQL(", ").join(sql.Identifier(column) for column in columns if column != UPDATED_AT)
+    return sql.SQL(
+        """
+        CREATE TEMPORARY TABLE keys_of_differing ON COMMIT DROP AS
+        SELECT {keys}
+        FROM (SELECT {keys}, ROW({compared}) AS content FROM {live}) AS live
+        FULL JOIN (SELECT {keys}, ROW({compared}) AS content FROM {next}) AS next USING ({keys})
+        WHERE (live.content *= next.content) IS NOT TRUE
+        """
+    ).format(keys=keys, compared=compared, live=in_gold(name), next=built_aside(name))
+
+
+def is_differing(key: Sequence[str]) -> sql.Composed:
+    """Give the condition of rows whose key was noted; where a part of it is null, it names no row."""
+    keys = sql.SQL(", ").join(map(sql.Identifier, key))
+    return sql.SQL(
+        "(({keys}) IN (SELECT {keys} FROM pg_temp.keys_of_differing) OR num_nulls({keys}) > 0)"
+    ).format(keys=keys)
+
+
+def find_differences(
+    name: str, columns: Mapping[str, str], condition: sql.Composable = EVERYWHERE
+) -> sql.Composed:
     """Give the statement that notes where the rows are that are gone (`gone`) and new (`added`).
 
     Args:
         name: of the table.
         columns: of it, with their types.
-        condition: in SQL, of the rows that are looked at; of others it is known that they are the same.
+        condition: of the rows that are looked at; of others it is known that they are the same.
 
     Rows are compared as text, which tells apart whatever can be seen to differ (1.0 and 1.00 among it), and
     holds nulls for alike. Of rows that are there several times only the surplus is noted.
@@ -172,7 +209,7 @@ def find_differences(name: str, columns: Mapping[str, str], condition: str = EVE
             HAVING count(*) FILTER (WHERE is_live) <> count(*) FILTER (WHERE NOT is_live)
         ) AS places
         """
-    ).format(compared=compared, live=in_gold(name), next=built_aside(name), condition=_as_is(condition))
+    ).format(compared=compared, live=in_gold(name), next=built_aside(name), condition=condition)
 
 
 def count_both(name: str) -> sql.Composed:

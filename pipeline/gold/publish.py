@@ -24,11 +24,15 @@ from pipeline.gold.publication import (
     add_indexes,
     add_new,
     alter_tables,
+    as_is,
     built_aside,
     count_both,
     find_changes,
     find_differences,
+    find_keys_of_differing,
     in_gold,
+    is_differing,
+    key_of,
     remove_gone,
 )
 
@@ -102,7 +106,11 @@ def _publish(connection: Connection, names: Sequence[str], run: Run) -> Publishe
         # What does not bear our comment was made by somebody, like dbt by hand.
         as_they_were = live.keys() - {*changes.created, *changes.columns, *changes.unmarked}
         conditions = {name: known for name, known in _made_again(connection).items() if name in as_they_were}
-        written = {name: _write(connection, name, aside[name], conditions.get(name)) for name in names}
+        keys = {name: key_of(aside[name], live[name]) for name in names if name in as_they_were}
+        written = {
+            name: _write(connection, name, aside[name], conditions.get(name), keys.get(name, ()))
+            for name in names
+        }
         for statement in add_indexes(names, aside, _shapes(connection, GOLD)):
             connection.execute(statement)  # last, as a unique one need not hold of the rows before
         notes = [note for name in changes.retired if (note := _retire(connection, name))]
@@ -173,7 +181,7 @@ def _change(connection: Connection, changes: Changes) -> None:
         ) from error
 
 
-def _made_again(connection: Connection) -> dict[str, str]:
+def _made_again(connection: Connection) -> dict[str, sql.Composable]:
     """Give, for tables of which only some rows were made again, the condition in SQL that these meet.
 
     What was affected is kept until it is published, so all other rows are those of the publication before,
@@ -181,11 +189,19 @@ def _made_again(connection: Connection) -> dict[str, str]:
     """
     if connection.execute("SELECT to_regclass('staging.made_again')").fetchone() == (None,):
         return {}
-    return dict(connection.execute("SELECT relation, condition FROM staging.made_again").fetchall())
+    noted = connection.execute("SELECT relation, condition FROM staging.made_again").fetchall()
+    return {name: as_is(condition) for name, condition in noted}
 
 
-def _write(connection: Connection, name: str, shape: Shape, condition: str | None) -> tuple[int, int]:
+def _write(
+    connection: Connection, name: str, shape: Shape, condition: sql.Composable | None, key: Sequence[str]
+) -> tuple[int, int]:
     """Make the rows of a table those that were built; give how many were added and removed."""
+    if condition is None and key:
+        connection.execute(find_keys_of_differing(name, shape.columns, key))
+        written = _write_differing(connection, name, shape, is_differing(key))
+        connection.execute("DROP TABLE pg_temp.keys_of_differing")
+        return written
     added, removed = _write_differing(connection, name, shape, condition or EVERYWHERE)
     if condition is not None:
         seen, built = connection.execute(count_both(name)).fetchone() or (0, 0)
@@ -195,7 +211,9 @@ def _write(connection: Connection, name: str, shape: Shape, condition: str | Non
     return added, removed
 
 
-def _write_differing(connection: Connection, name: str, shape: Shape, condition: str) -> tuple[int, int]:
+def _write_differing(
+    connection: Connection, name: str, shape: Shape, condition: sql.Composable
+) -> tuple[int, int]:
     connection.execute(find_differences(name, shape.columns, condition))
     removed = connection.execute(remove_gone(name)).rowcount
     added = connection.execute(add_new(name, shape.columns)).rowcount

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.gold import publish
-from pipeline.gold.publication import PublicationError, Shape, find_changes
+from pipeline.gold.publication import PublicationError, Shape, find_changes, key_of
 from pipeline.gold.publish import Published, Run
 from pipeline.local.platform import LocalPlatform
 from sinks.roles import prepare_reader
@@ -109,6 +109,48 @@ def test_what_is_published_is_what_was_built_and_only_differences_are_written(
     assert (written.added, written.removed) == ((second - first).total(), (first - second).total())
     # what did not change was not touched: not its place, nor the transaction that wrote it, nor its time
     assert len(found[0].items() & found[1].items()) == (first & second).total()
+
+
+@real
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(before=ROWS, after=ROWS)
+def test_a_table_with_a_key_is_published_alike_also_where_its_key_is_null(
+    shelf: Shelf, before: list[tuple[Any, ...]], after: list[tuple[Any, ...]]
+) -> None:
+    shelf.run(
+        "DROP TABLE IF EXISTS gold_next.t, gold.t",
+        f"CREATE UNLOGGED TABLE gold_next.t ({COLUMNS})",
+        "CREATE UNIQUE INDEX ON gold_next.t (key, name)",
+    )
+    for step, rows in enumerate((before, after)):
+        # one of each key, but for those that have a null in it
+        kept = list({(row[0], row[3]): row for row in rows if None not in (row[0], row[3])}.values())
+        kept += [row for row in rows if None in (row[0], row[3])]
+        was = Counter(shelf.rows(f"SELECT {CONTENT} FROM gold.t")) if step else Counter()
+        shelf.run("TRUNCATE gold_next.t")
+        with shelf.connection.cursor() as cursor:
+            cursor.executemany(
+                "INSERT INTO gold_next.t VALUES (%s, %s, %s, %s, %s)",
+                [(*row, NOON + timedelta(hours=step)) for row in kept],
+            )
+        written = shelf.publish("t")
+        found = Counter(shelf.rows(f"SELECT {CONTENT} FROM gold.t"))
+        assert found == Counter(shelf.rows(f"SELECT {CONTENT} FROM gold_next.t"))
+        assert (written.added, written.removed) == ((found - was).total(), (was - found).total())
+
+
+@pytest.mark.parametrize(
+    ("aside", "live", "key"),
+    [
+        ("UNIQUE INDEX|btree (day, model)", "UNIQUE INDEX|btree (day, model)", ("day", "model")),
+        ("UNIQUE INDEX|btree (day)", "UNIQUE INDEX|btree (model)", ()),
+        ("INDEX|btree (day)", "INDEX|btree (day)", ()),
+        ("UNIQUE INDEX|btree (day) WHERE (revenue > 0)", "UNIQUE INDEX|btree (day) WHERE (revenue > 0)", ()),
+        ("UNIQUE INDEX|btree (lower(name))", "UNIQUE INDEX|btree (lower(name))", ()),
+    ],
+)
+def test_a_key_is_what_is_unique_in_both_tables(aside: str, live: str, key: tuple[str, ...]) -> None:
+    assert key_of(Shape({}, frozenset([aside])), Shape({}, frozenset([live]))) == key
 
 
 @real
