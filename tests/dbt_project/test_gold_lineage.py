@@ -58,11 +58,32 @@ ORDERS = Relation("silver", "orders")
 
 
 @pytest.fixture(scope="module")
-def origins(built: Built) -> dict[tuple[str, str], set[str]]:
+def documentation(built: Built) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What dbt knows of the project, and of the tables that are there."""
     page = write_docs(built.settings, project=built.project)
     manifest, catalog = (
         json.loads((page.parent / f"{name}.json").read_text()) for name in ("manifest", "catalog")
     )
+    return manifest, catalog
+
+
+@pytest.mark.real
+@pytest.mark.filterwarnings("default")  # dbt leaves files to the garbage collector
+def test_every_column_of_every_table_is_described_and_no_other(
+    documentation: tuple[dict[str, Any], dict[str, Any]],
+) -> None:
+    manifest, catalog = documentation
+    assert len(catalog["nodes"]) > 50
+    for key, node in catalog["nodes"].items():
+        described = {
+            name for name, column in manifest["nodes"][key]["columns"].items() if column["description"]
+        }
+        assert described == set(node["columns"]), key
+
+
+@pytest.fixture(scope="module")
+def origins(documentation: tuple[dict[str, Any], dict[str, Any]]) -> dict[tuple[str, str], set[str]]:
+    manifest, catalog = documentation
     return {
         (key.rpartition(".")[2], column): set(places)
         for key, columns in find_origins(manifest, catalog).items()
