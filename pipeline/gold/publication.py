@@ -15,7 +15,7 @@ UPDATED_AT: Final = "dbt_updated_at"
 MARK: Final = "Published by `pipeline gold`"
 """How the comment of a table begins that is ours: its name might be that of a table of somebody else's."""
 EVERYWHERE: Final = sql.SQL("true")
-"""Condition, in SQL, that all rows meet."""
+"""Condition that all rows meet."""
 COMMENT: Final = f"{MARK}, which drops it when the project has it no more."
 
 
@@ -137,7 +137,7 @@ def add_indexes(
 
 
 def as_is(text: str) -> sql.SQL:
-    """Give what the catalogue says, to be said again."""
+    """Give SQL that the database has told, to be said again."""
     return sql.SQL(text)
 
 
@@ -180,13 +180,13 @@ def find_differences(
 ) -> sql.Composed:
     """Give the statement that notes where the rows are that are gone (`gone`) and new (`added`).
 
+    Rows are compared as text, which tells apart whatever can be seen to differ (1.0 and 1.00 among it), and
+    holds nulls for alike. Of rows that are there several times only the surplus is noted.
+
     Args:
         name: of the table.
         columns: of it, with their types.
         condition: of the rows that are looked at; of others it is known that they are the same.
-
-    Rows are compared as text, which tells apart whatever can be seen to differ (1.0 and 1.00 among it), and
-    holds nulls for alike. Of rows that are there several times only the surplus is noted.
     """
     compared = sql.SQL(", ").join(sql.Identifier(column) for column in columns if column != UPDATED_AT)
     return sql.SQL(
