@@ -7,7 +7,7 @@
     nothing that moves with time. Then the result is that of a full refresh.
 
     A model that notes things of a kind (by `affect_...`) must be built before every model that reads that kind begins:
-    they would delete rows that they have not made again. `test_gold_incremental.py` holds that.
+    they would delete rows that they have not made again. `test_gold_order.py` holds that.
 #}
 {% macro changed(kind, column) -%}
     {%- if not execute -%}

@@ -211,7 +211,7 @@ def test_one_cent_more_in_one_row_of_silver_shows_wherever_it_counts(month: Mont
         assert build_gold(settings, as_of=as_of, full_refresh=True).status == "success"
         found = tables_of(url)
     told = {table: differences(rows, found[table]) for table, rows in expected.items()}
-    # none of these is about money, but for the share that is given back, and of this order nothing is
+    # none of these is about money, but for the share that was given back, and this customer got nothing back
     unmoved = {"gold_churn_by_segment", "gold_system_health", "gold_customer_features"}
     assert {table for table, lines in told.items() if lines} == TABLES.keys() - unmoved
     day = order["occurred_at"].date()
